@@ -1,0 +1,64 @@
+"""Variational autoencoders in JAX and Flax, functional throughout.
+
+A VAE is a choice of network, likelihood, prior and bound; each is a small record of pure
+functions. `build_vae` joins them, `make_*` turns them into a loss, `train_step` and `train_scan`
+train it, `replicate` trains many at once. Start at `build_vae`; DESIGN.md beside this file
+explains the rest.
+"""
+
+from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
+from vae_jax.evaluate import decode_mean, kl_per_dim, posterior, reconstruct, sample
+from vae_jax.fit import Fit, Interrupted, fit
+from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
+from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
+from vae_jax.model import VAE, build_vae, log_weight
+from vae_jax.networks import MLPDecoder, MLPEncoder, Network
+from vae_jax.numerics import log_mean_exp
+from vae_jax.objectives import elbo, make_elbo, make_teaching, teaching_std
+from vae_jax.priors import Prior, standard_normal
+from vae_jax.run_folder import Run, load_run
+from vae_jax.spec import from_text, to_text
+from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
+
+__all__ = [
+    "VAE",
+    "Fit",
+    "Interrupted",
+    "Likelihood",
+    "MLPDecoder",
+    "MLPEncoder",
+    "Network",
+    "Prior",
+    "Run",
+    "TrainState",
+    "array_batches",
+    "bernoulli",
+    "build_vae",
+    "decode_mean",
+    "elbo",
+    "fit",
+    "from_text",
+    "init_train_state",
+    "kl_per_dim",
+    "kl_standard_normal",
+    "load_run",
+    "log_mean_exp",
+    "log_weight",
+    "make_elbo",
+    "make_teaching",
+    "normal",
+    "normal_log_prob",
+    "posterior",
+    "reconstruct",
+    "reparameterize",
+    "replicate",
+    "sample",
+    "squared_error",
+    "standard_normal",
+    "swiss_roll",
+    "swiss_roll_batches",
+    "teaching_std",
+    "to_text",
+    "train_scan",
+    "train_step",
+]

@@ -1,0 +1,121 @@
+"""A pytree to disk and back: arrays as safetensors, the rest as JSON, nothing that can execute.
+
+Every file is written under a temporary name, flushed to the disk and then renamed, so a reader
+sees the old file or the new one and never half of either.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Writes the arrays of `tree` to `path`, named after their place in it.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is untouched.
+    """
+    arrays = {name: _to_numpy(leaf) for name, leaf in _named_leaves(tree).items()}
+    write_atomic(path, safetensors.numpy.save(arrays))
+
+
+def load_tree(path: Path, template: Any) -> Any:
+    """The tree saved at `path`, with the structure, shapes and types of `template`.
+
+    `template` may hold arrays or shapes (`jax.eval_shape`). Arrays in the file that the template
+    does not name are left alone, so params can be read out of a full training state.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or does not fit the template.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        arrays = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    names = _named_leaves(template)
+    leaves = [_restore(path, name, arrays.get(name), leaf) for name, leaf in names.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` to `path` as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not hold a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replaces `path` by a file holding `content`, or leaves it as it was and raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable, where the system can open a folder (Windows cannot)."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _named_leaves(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
+    leaf = jnp.asarray(leaf)
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+
+
+def _restore(path: Path, name: str, array: Any, leaf: Any) -> Any:
+    if array is None:
+        raise ValueError(f"{path} does not hold {name}: it was saved from another model.")
+    key = _is_key(leaf)
+    wanted = jax.eval_shape(jax.random.key_data, leaf) if key else leaf
+    if array.shape != wanted.shape or array.dtype != wanted.dtype:
+        raise ValueError(
+            f"{path} holds {name} as {array.dtype}{list(array.shape)}, this model needs "
+            f"{wanted.dtype}{list(wanted.shape)}."
+        )
+    restored = jnp.asarray(array)
+    return jax.random.wrap_key_data(restored, impl=jax.random.key_impl(leaf)) if key else restored

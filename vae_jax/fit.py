@@ -1,0 +1,240 @@
+"""The host's side of a run: chunks of `train_scan`, and between them progress, checks and files."""
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vae_jax import run_folder
+from vae_jax.checkpoint import load_tree, save_tree
+from vae_jax.checks import check_count, check_number
+from vae_jax.inputs import check_inputs
+from vae_jax.model import VAE
+from vae_jax.progress import show_nothing, show_progress
+from vae_jax.run_folder import CHECKPOINT, METRICS, Series
+from vae_jax.spec import describe
+from vae_jax.train import TrainState, init_train_state, train_scan
+from vae_jax.types import BatchFn, Key, LossFn, Metrics
+
+SAVE_SECONDS = 10.0
+"""A checkpoint is written at the first chunk's end after this time, and always at the end."""
+
+
+class Fit(NamedTuple):
+    """The end of a run: its state, the metrics of all its steps [T], and the time that the steps
+    of this call took, compiling not counted."""
+
+    state: TrainState
+    metrics: Series
+    seconds: float
+    steps_per_second: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the chunk was finished and saved; `step` is where the run stands."""
+
+    def __init__(self, step: int, folder: Path | None) -> None:
+        where = f"saved in {folder}" if folder else "not saved, since no run_dir was given"
+        super().__init__(f"Interrupted after step {step}, {where}.")
+        self.step = step
+
+
+def fit(
+    vae: VAE,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    data: Any,
+    rng: Key,
+    *,
+    batch_fn: BatchFn,
+    num_steps: int,
+    beta: float = 1.0,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    chunk_steps: int = 500,
+    unroll: int = 4,
+    on_chunk: Callable[[TrainState], None] | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Trains `vae` for `num_steps` steps, from the beginning or from a run folder's checkpoint.
+
+    Between chunks of `chunk_steps` compiled steps it updates the progress bar, checks that
+    everything is finite, saves to `run_dir` and calls `on_chunk(state)`, which it also calls
+    before the first step. A run that was stopped and resumed ends in the same parameters, bit
+    for bit, as one that was not. `settings` is kept in config.json and must be the same on
+    resuming: put there what fit cannot see, such as the learning rate. An older run in `run_dir`
+    is moved aside unless it is resumed.
+
+    Raises:
+        TypeError, ValueError: data, settings or folder are not as they must be.
+        FileNotFoundError: there is nothing to resume in `run_dir`.
+        FloatingPointError: a term or a parameter stopped being finite; the last good state has
+            been saved.
+        Interrupted: after Ctrl-C, once the running chunk is finished and saved.
+    """
+    num_steps, beta = check_count("num_steps", num_steps), check_number("beta", beta)
+    check_count("chunk_steps", chunk_steps)
+    data = check_inputs(vae, data, batch_fn, rng)
+    rng_init, rng_run = jax.random.split(rng)
+    state = jax.jit(init_train_state, static_argnums=(1, 2, 3))(
+        rng_init, vae.init, loss_fn, optimizer
+    )
+    config = {
+        "vae": describe(vae),
+        "objective": loss_fn.__qualname__.split(".")[0],
+        "beta": beta,
+        "num_steps": num_steps,
+        "rng": np.asarray(jax.random.key_data(rng)).tolist(),
+        "settings": dict(settings or {}),
+    }
+    folder = None if run_dir is None else Path(run_dir)
+    state, history = _begin(folder, resume, config, state)
+    if on_chunk and int(state.step) == 0:
+        on_chunk(state)
+
+    programs: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
+    arguments = (rng_run, data, jnp.float32(beta))
+    seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
+    show = show_progress if progress else show_nothing
+    with _interrupts() as interrupted, show(num_steps, first_step) as report:
+        while (step := int(state.step)) < num_steps:
+            length = min(chunk_steps - step % chunk_steps, num_steps - step)
+            if length not in programs:
+                programs[length] = train_scan.lower(
+                    state, *arguments, batch_fn=batch_fn, num_steps=length, unroll=unroll
+                ).compile()
+            started = time.perf_counter()
+            after, traced = jax.block_until_ready(programs[length](state, *arguments))
+            seconds += time.perf_counter() - started
+            metrics = {name: np.asarray(traced[name]) for name in _columns(traced)}
+            if broken := first_broken(metrics, after.params, step):
+                _save(folder, state)
+                raise FloatingPointError(_advice(broken, folder, step))
+            state = after
+            history.append(metrics)
+            report(int(state.step), metrics)
+            if folder:
+                run_folder.append_metrics(folder, step + 1, metrics)
+            if on_chunk:
+                on_chunk(state)
+            stop = interrupted()
+            if stop or step + length == num_steps or time.monotonic() - saved > SAVE_SECONDS:
+                _save(folder, state)
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(step + length, folder)
+    rate = (num_steps - first_step) / seconds if seconds else 0.0
+    return Fit(state, _joined(history), seconds, rate)
+
+
+def first_broken(metrics: Series, params: Any, steps_before: int) -> str | None:
+    """Where something first stopped being finite, in words, or None.
+
+    Within a step the terms are looked at before the loss that is made of them.
+    """
+    finite = {name: np.isfinite(values) for name, values in metrics.items()}
+    if not all(map(np.all, finite.values())):
+        where = {name: int(np.argmin(ok)) for name, ok in finite.items() if not ok.all()}
+        name = min(where, key=lambda name: (where[name], name == "loss"))
+        value = metrics[name][where[name]]
+        return f"The loss stopped being finite at step {steps_before + where[name] + 1}: " + (
+            f"{name} was the first term to break, with {value}"
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            last = steps_before + len(metrics["loss"])
+            return f"The parameter {name} stopped being finite by step {last}"
+    return None
+
+
+def _begin(
+    folder: Path | None, resume: bool, config: dict[str, Any], state: TrainState
+) -> tuple[TrainState, list[Series]]:
+    """The state to go on from, with the metrics of the steps before it."""
+    if folder is None:
+        if resume:
+            raise ValueError("To resume, name the run_dir of the run that was stopped.")
+        return state, []
+    if not resume:
+        if moved := run_folder.create(folder, config):
+            print(f"The older run in {folder} is now {moved}.")
+        return state, []
+    run_folder.check_same(folder, config)
+    if not (folder / CHECKPOINT).is_file():
+        (folder / METRICS).unlink(missing_ok=True)
+        return state, []
+    state = _load(folder, state)
+    if int(state.step) > config["num_steps"]:
+        raise ValueError(
+            f"{folder} stands at step {int(state.step)}, which is past num_steps "
+            f"{config['num_steps']}; ask for at least as many."
+        )
+    run_folder.save_config(folder, config)
+    return state, [run_folder.keep_metrics(folder, int(state.step))]
+
+
+def _saved(state: TrainState) -> dict[str, Any]:
+    return {"params": state.params, "opt_state": state.opt_state, "step": state.step}
+
+
+def _save(folder: Path | None, state: TrainState) -> None:
+    if folder:
+        save_tree(folder / CHECKPOINT, _saved(state))
+
+
+def _load(folder: Path, state: TrainState) -> TrainState:
+    return dataclasses.replace(state, **load_tree(folder / CHECKPOINT, _saved(state)))
+
+
+def _columns(metrics: Metrics) -> list[str]:
+    """Loss first and the terms after it: a jitted function returns its dict sorted."""
+    first = [name for name in ("loss", "recon", "kl") if name in metrics]
+    return first + [name for name in metrics if name not in first]
+
+
+def _joined(history: list[Series]) -> Series:
+    names = history[0] if history else {}
+    return {name: np.concatenate([part[name] for part in history]) for name in names}
+
+
+def _advice(broken: str, folder: Path | None, step: int) -> str:
+    kept = f" The state after step {step} is kept in {folder}." if folder else ""
+    return (
+        f"{broken}.{kept} Scale the data to about unit size, lower the learning rate, or clip "
+        f"the gradients (optax.clip_by_global_norm)."
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C into a question one can ask; the second one stops at once.
+
+    Only the main thread may handle signals; elsewhere the answer is always no.
+    """
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)

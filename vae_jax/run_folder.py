@@ -1,0 +1,180 @@
+"""The folder of a run: config.json, metrics.csv, checkpoint.safetensors, and a reader for them."""
+
+import csv
+import io
+import itertools
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vae_jax.checkpoint import load_tree, read_json, write_atomic, write_json
+from vae_jax.model import VAE
+from vae_jax.spec import rebuild
+from vae_jax.types import Params
+
+FORMAT = 1
+CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.csv", "checkpoint.safetensors"
+
+Series = dict[str, np.ndarray[Any, Any]]
+
+
+class Run(NamedTuple):
+    """A saved run: the VAE, its trained parameters and the content of config.json."""
+
+    vae: VAE
+    params: Params
+    config: dict[str, Any]
+
+
+def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
+    """The run saved in the folder `path`. Pass `vae` if its networks are your own code.
+
+    Raises:
+        FileNotFoundError: there is no such run, or it has no checkpoint yet.
+        ValueError: a file is damaged, or of a format that this version does not know.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    if vae is None:
+        vae = rebuild(config["vae"])
+    if not (folder / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"{folder} has no checkpoint yet: the run stopped before one.")
+    template = {"params": jax.eval_shape(vae.init, jax.random.key(0))}
+    return Run(vae, load_tree(folder / CHECKPOINT, template)["params"], config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of the run's config.json.
+
+    Raises:
+        FileNotFoundError: `folder` is not a run folder.
+        ValueError: the file is damaged, or of a format that this version does not know.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        what = "has no config.json, so it is not a run folder" if folder.exists() else "is missing"
+        raise FileNotFoundError(f"{folder} {what}; a run is a folder that fit has written.")
+    config = read_json(path)
+    if config.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {config.get('format')!r}, this version of vae_jax reads {FORMAT}."
+        )
+    if not isinstance(config.get("vae"), dict):
+        raise ValueError(f"{path} is damaged: it does not describe a VAE.")
+    return config
+
+
+def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
+    """Makes `folder` a new run; an older run there is moved aside, and its new place returned.
+
+    Raises:
+        ValueError: `folder` holds something that is not a run, or is a file.
+        OSError: it cannot be written.
+    """
+    moved = None
+    if folder.exists():
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is a file; name a folder for the run.")
+        if (folder / CONFIG).is_file():
+            moved = _free_name(folder)
+            folder.rename(moved)
+        elif any(folder.iterdir()):
+            raise ValueError(
+                f"{folder} holds files but no run (no config.json), and nothing of yours is "
+                f"overwritten; name an empty or a new folder."
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(folder, config)
+    except OSError as error:
+        raise type(error)(f"Cannot write the run folder {folder}: {error}") from error
+    return moved
+
+
+def save_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json with the format number and the versions that made it."""
+    versions = {name: version(name) for name in ("jax", "flax", "vae-jax")}
+    write_json(folder / CONFIG, {"format": FORMAT, "versions": versions, **config})
+
+
+def check_same(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming what differs, unless the run in `folder` was begun as `config`.
+
+    The number of steps may differ: a run can be made longer.
+    """
+    old, new = _flat(read_config(folder)), _flat(config)
+    names = [n for n in new | old if n not in ("format", "num_steps") and "versions." not in n]
+    if differing := [n for n in names if old.get(n) != new.get(n)]:
+        listed = "; ".join(f"{n} was {old.get(n)}, is now {new.get(n)}" for n in differing)
+        raise ValueError(
+            f"{folder} cannot be resumed with other settings: {listed}. "
+            f"Use the old ones, or begin a new run in another folder."
+        )
+
+
+def append_metrics(folder: Path, first_step: int, metrics: Series) -> None:
+    """Adds rows for the steps `first_step`, ... to metrics.csv."""
+    path = folder / METRICS
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    if not path.exists():
+        writer.writerow(["step", *metrics])
+    for step, values in enumerate(zip(*metrics.values(), strict=True), first_step):
+        writer.writerow([step, *(f"{value:.9g}" for value in values)])
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(rows.getvalue())
+
+
+def read_metrics(folder: Path, num_steps: int | None = None) -> Series:
+    """The columns of metrics.csv but `step`, each [T] (float32), or their first `num_steps` rows.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or has fewer rows.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    rows = rows[:num_steps]
+    try:
+        table = np.array(rows, np.float32).reshape(-1, len(header))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if header[:1] != ["step"] or (num_steps is not None and len(rows) < num_steps):
+        raise ValueError(f"{path} is damaged: {len(rows)} rows of {header} where more were saved.")
+    return {name: table[:, i] for i, name in enumerate(header) if i > 0}
+
+
+def keep_metrics(folder: Path, num_steps: int) -> Series:
+    """Cuts metrics.csv to its first `num_steps` rows, those the checkpoint knows of; returns them.
+
+    Raises:
+        ValueError: it is damaged, or has fewer rows.
+    """
+    kept = read_metrics(folder, num_steps)
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
+    write_atomic(folder / METRICS, "".join(lines[: num_steps + 1]).encode())
+    return kept
+
+
+def _free_name(folder: Path) -> Path:
+    names = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}; tuples as lists, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat

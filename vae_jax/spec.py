@@ -1,0 +1,110 @@
+"""A VAE as text and back: the call that makes each part, e.g. "normal(std=0.1)".
+
+The same words serve config.json, the command line and figure titles. Reading them calls only the
+public constructors of `PARTS`, with literal arguments: a file can name nothing else.
+"""
+
+import ast
+import dataclasses
+import difflib
+from typing import Any
+
+from vae_jax import likelihoods, networks, priors
+from vae_jax.model import VAE, build_vae
+
+PARTS: dict[str, Any] = {
+    "MLPEncoder": networks.MLPEncoder,
+    "MLPDecoder": networks.MLPDecoder,
+    **{name: getattr(likelihoods, name) for name in likelihoods.__all__},
+    **{name: getattr(priors, name) for name in priors.__all__},
+}
+
+
+def to_text(part: Any) -> str | None:
+    """The call that makes this encoder, decoder, likelihood or prior, or None for a part of
+    the user's own, which no text can rebuild."""
+    if isinstance(part, likelihoods.Likelihood | priors.Prior):
+        return part.text if _called(part.text) in PARTS else None
+    if PARTS.get(type(part).__name__) is not type(part):
+        return None
+    names = {id(function): name for name, function in networks.ACTIVATIONS.items()}
+    fields = [f.name for f in dataclasses.fields(part) if f.name not in ("parent", "name")]
+    values = {name: getattr(part, name) for name in fields}
+    if id(values["activation"]) not in names:
+        return None
+    values["activation"] = names[id(values["activation"])]
+    arguments = [f"{k}={v if k == 'activation' else repr(v)}" for k, v in values.items()]
+    return f"{type(part).__name__}({', '.join(arguments)})"
+
+
+def from_text(text: str) -> Any:
+    """The part that `text` describes: a name of `PARTS`, with literal arguments in parentheses.
+
+    Raises:
+        ValueError: the text is not such a call, with the nearest valid name.
+        TypeError: the constructor refuses its arguments.
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r} is not a call such as normal(std=0.1).") from error
+    name = call.func if isinstance(call, ast.Call) else call
+    if not isinstance(name, ast.Name) or name.id not in PARTS:
+        near = difflib.get_close_matches(text.split("(")[0].strip(), PARTS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(PARTS)}."
+        raise ValueError(f"There is no part named {text.split('(')[0].strip()!r}; {hint}")
+    if not isinstance(call, ast.Call):
+        return PARTS[name.id]()
+    keywords = {str(k.arg): _literal(k.value, text) for k in call.keywords}
+    try:
+        return PARTS[name.id](*(_literal(value, text) for value in call.args), **keywords)
+    except TypeError as error:
+        raise TypeError(f"{text!r}: {error}") from error
+
+
+def describe(vae: VAE) -> dict[str, Any]:
+    """The VAE as JSON-able values; a part of the user's own is None."""
+    return {
+        "encoder": to_text(vae.encoder),
+        "decoder": to_text(vae.decoder),
+        "likelihood": to_text(vae.likelihood),
+        "prior": to_text(vae.prior),
+        "data_shape": list(vae.data_shape),
+    }
+
+
+def rebuild(description: dict[str, Any]) -> VAE:
+    """The VAE that `describe` described.
+
+    Raises:
+        ValueError: a part is missing, unknown, or was the user's own code.
+    """
+    names = ("encoder", "decoder", "likelihood", "prior")
+    if missing := [n for n in (*names, "data_shape") if n not in description]:
+        raise ValueError(f"The description of the VAE lacks {', '.join(missing)}.")
+    if own := [name for name in names if description[name] is None]:
+        raise ValueError(
+            f"The {' and '.join(own)} of this run is not part of vae_jax, so it cannot be built "
+            f"from the file: pass the VAE itself, load_run(path, vae=...)."
+        )
+    parts = {name: from_text(str(description[name])) for name in names}
+    return build_vae(
+        parts["encoder"],
+        parts["decoder"],
+        likelihood=parts["likelihood"],
+        prior=parts["prior"],
+        data_shape=description["data_shape"],
+    )
+
+
+def _called(text: str) -> str:
+    return text.split("(")[0]
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name) and node.id in networks.ACTIVATIONS:
+        return networks.ACTIVATIONS[node.id]
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{text!r}: arguments must be plain numbers, tuples or names.") from error
