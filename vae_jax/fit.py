@@ -5,7 +5,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,11 @@ from vae_jax.types import BatchFn, Key, LossFn, Metrics
 
 SAVE_SECONDS = 10.0
 """A checkpoint is written at the first chunk's end after this time, and always at the end."""
+
+LONG_RUN = 5000
+"""From this many steps on, compiling four steps as one body pays for itself."""
+
+Program = Callable[..., tuple[TrainState, Metrics]]
 
 
 class Fit(NamedTuple):
@@ -62,7 +69,6 @@ def fit(
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
     chunk_steps: int = 500,
-    unroll: int = 4,
     on_chunk: Callable[[TrainState], None] | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -85,44 +91,28 @@ def fit(
     num_steps, beta = check_count("num_steps", num_steps), check_number("beta", beta)
     check_count("chunk_steps", chunk_steps)
     data = check_inputs(vae, data, batch_fn, rng)
-    rng_init, rng_run = jax.random.split(rng)
-    state = jax.jit(init_train_state, static_argnums=(1, 2, 3))(
-        rng_init, vae.init, loss_fn, optimizer
-    )
-    config = {
-        "vae": describe(vae),
-        "objective": loss_fn.__qualname__.split(".")[0],
-        "beta": beta,
-        "num_steps": num_steps,
-        "rng": np.asarray(jax.random.key_data(rng)).tolist(),
-        "settings": dict(settings or {}),
-    }
     folder = None if run_dir is None else Path(run_dir)
-    state, history = _begin(folder, resume, config, state)
-    if on_chunk and int(state.step) == 0:
+    _open(folder, resume, _config(vae, loss_fn, beta, num_steps, rng, settings))
+    rng_init, rng_run = jax.random.split(rng)
+    start = partial(init_train_state, rng_init, vae.init, loss_fn, optimizer)
+    arguments = (rng_run, data, jnp.float32(beta))
+    state, program = _compile(start, arguments, batch_fn, chunk_steps, num_steps)
+    state, history = _restore(folder, resume, state, num_steps)
+    if on_chunk and not history:
         on_chunk(state)
 
-    programs: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
-    arguments = (rng_run, data, jnp.float32(beta))
     seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
     show = show_progress if progress else show_nothing
     with _interrupts() as interrupted, show(num_steps, first_step) as report:
         while (step := int(state.step)) < num_steps:
             length = min(chunk_steps - step % chunk_steps, num_steps - step)
-            if length not in programs:
-                programs[length] = train_scan.lower(
-                    state, *arguments, batch_fn=batch_fn, num_steps=length, unroll=unroll
-                ).compile()
-            started = time.perf_counter()
-            after, traced = jax.block_until_ready(programs[length](state, *arguments))
-            seconds += time.perf_counter() - started
-            metrics = {name: np.asarray(traced[name]) for name in _columns(traced)}
+            after, metrics, taken = _run(program(length), state, arguments)
             if broken := first_broken(metrics, after.params, step):
                 _save(folder, state)
                 raise FloatingPointError(_advice(broken, folder, step))
-            state = after
+            state, seconds = after, seconds + taken
             history.append(metrics)
-            report(int(state.step), metrics)
+            report(step + length, metrics)
             if folder:
                 run_folder.append_metrics(folder, step + 1, metrics)
             if on_chunk:
@@ -133,8 +123,7 @@ def fit(
                 saved = time.monotonic()
             if stop:
                 raise Interrupted(step + length, folder)
-    rate = (num_steps - first_step) / seconds if seconds else 0.0
-    return Fit(state, _joined(history), seconds, rate)
+    return Fit(state, _joined(history), seconds, (num_steps - first_step) / max(seconds, 1e-9))
 
 
 def first_broken(metrics: Series, params: Any, steps_before: int) -> str | None:
@@ -158,30 +147,92 @@ def first_broken(metrics: Series, params: Any, steps_before: int) -> str | None:
     return None
 
 
-def _begin(
-    folder: Path | None, resume: bool, config: dict[str, Any], state: TrainState
-) -> tuple[TrainState, list[Series]]:
-    """The state to go on from, with the metrics of the steps before it."""
+def _config(
+    vae: VAE,
+    loss_fn: LossFn,
+    beta: float,
+    num_steps: int,
+    rng: Key,
+    settings: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What config.json says of the run, and what must be the same on resuming."""
+    return {
+        "vae": describe(vae),
+        "objective": loss_fn.__qualname__.split(".")[0],
+        "beta": beta,
+        "num_steps": num_steps,
+        "rng": np.asarray(jax.random.key_data(rng)).tolist(),
+        "settings": dict(settings or {}),
+    }
+
+
+def _open(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
+    """Makes or reopens the run folder; refuses one that does not fit, before any compiling."""
     if folder is None:
         if resume:
             raise ValueError("To resume, name the run_dir of the run that was stopped.")
+    elif resume:
+        run_folder.check_same(folder, config)
+        run_folder.save_config(folder, config)
+    elif moved := run_folder.create(folder, config):
+        print(f"The older run in {folder} is now {moved}.")
+
+
+def _restore(
+    folder: Path | None, resume: bool, state: TrainState, num_steps: int
+) -> tuple[TrainState, list[Series]]:
+    """The state to go on from, with the metrics of the steps before it."""
+    if folder is None or not resume:
         return state, []
-    if not resume:
-        if moved := run_folder.create(folder, config):
-            print(f"The older run in {folder} is now {moved}.")
-        return state, []
-    run_folder.check_same(folder, config)
     if not (folder / CHECKPOINT).is_file():
         (folder / METRICS).unlink(missing_ok=True)
         return state, []
-    state = _load(folder, state)
-    if int(state.step) > config["num_steps"]:
+    state = dataclasses.replace(state, **load_tree(folder / CHECKPOINT, _saved(state)))
+    if int(state.step) > num_steps:
         raise ValueError(
-            f"{folder} stands at step {int(state.step)}, which is past num_steps "
-            f"{config['num_steps']}; ask for at least as many."
+            f"{folder} stands at step {int(state.step)}, past num_steps {num_steps}; "
+            f"ask for at least as many."
         )
-    run_folder.save_config(folder, config)
     return state, [run_folder.keep_metrics(folder, int(state.step))]
+
+
+def _compile(
+    start: Callable[[], TrainState],
+    arguments: tuple[Any, ...],
+    batch_fn: BatchFn,
+    chunk_steps: int,
+    num_steps: int,
+) -> tuple[TrainState, Callable[[int], Program]]:
+    """The first state, and the compiled program of a given number of steps.
+
+    The program of a whole chunk compiles while the initial state's does: they need each other's
+    shapes only, and together they are most of a short run's time.
+    """
+    unroll = 4 if num_steps >= LONG_RUN else 1
+    initial = jax.jit(start).lower()
+    shapes = jax.tree.map(lambda out: jax.ShapeDtypeStruct(out.shape, out.dtype), initial.out_info)
+
+    @cache
+    def program(length: int) -> Program:
+        lowered = train_scan.lower(
+            shapes, *arguments, batch_fn=batch_fn, num_steps=length, unroll=unroll
+        )
+        return lowered.compile()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        first = pool.submit(initial.compile)
+        program(min(chunk_steps, num_steps))
+        return first.result()(), program
+
+
+def _run(
+    program: Program, state: TrainState, arguments: tuple[Any, ...]
+) -> tuple[TrainState, Series, float]:
+    """The state after the program's steps, their metrics, and the seconds they took."""
+    started = time.perf_counter()
+    state, metrics = jax.block_until_ready(program(state, *arguments))
+    taken = time.perf_counter() - started
+    return state, {name: np.asarray(metrics[name]) for name in _columns(metrics)}, taken
 
 
 def _saved(state: TrainState) -> dict[str, Any]:
@@ -191,10 +242,6 @@ def _saved(state: TrainState) -> dict[str, Any]:
 def _save(folder: Path | None, state: TrainState) -> None:
     if folder:
         save_tree(folder / CHECKPOINT, _saved(state))
-
-
-def _load(folder: Path, state: TrainState) -> TrainState:
-    return dataclasses.replace(state, **load_tree(folder / CHECKPOINT, _saved(state)))
 
 
 def _columns(metrics: Metrics) -> list[str]:

@@ -29,7 +29,7 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
         _check_finite("data", np.asarray(data))
         if data.shape[1:] == vae.data_shape:
             vae.likelihood.check(np.asarray(data))
-    batch = batch_fn(data, rng, jnp.zeros((), jnp.int32))
+    batch = jax.jit(batch_fn)(data, rng, jnp.zeros((), jnp.int32))
     check_batch(vae, batch)
     values = np.asarray(batch)
     _check_kind("the first batch", values)

@@ -9,13 +9,13 @@ Report = Callable[[int, Mapping[str, Any]], None]
 
 
 @contextmanager
-def show_nothing(total: int, done: int) -> Iterator[Report]:
+def show_nothing(total: int, done: int, name: str = "") -> Iterator[Report]:
     """A report that nobody sees."""
     yield lambda step, metrics: None
 
 
 @contextmanager
-def show_progress(total: int, done: int) -> Iterator[Report]:
+def show_progress(total: int, done: int, name: str = "training") -> Iterator[Report]:
     """A bar with steps, steps/s, time left and the last chunk's mean of each metric."""
     from rich.progress import (
         BarColumn,
@@ -34,7 +34,7 @@ def show_progress(total: int, done: int) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task("training", total=total, completed=done, rate="compiling", terms="")
+        task = bar.add_task(name, total=total, completed=done, rate="compiling", terms="")
 
         def report(step: int, metrics: Mapping[str, Any]) -> None:
             terms = "  ".join(f"{name} {values.mean():.4f}" for name, values in metrics.items())

@@ -1,0 +1,1 @@
+"""Experiments: one file per question, each run as `python -m experiments.NAME`."""

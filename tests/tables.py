@@ -1,0 +1,131 @@
+"""What the contract suites run over: a new part adds one row here and inherits every check."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from scipy import special, stats
+
+import vae_jax
+from vae_jax.types import Array, Key, LossFn
+
+OBJECTIVES: dict[str, Callable[[vae_jax.VAE], LossFn]] = {
+    "elbo": vae_jax.make_elbo,
+    "teaching": vae_jax.make_teaching,
+}
+
+COUPLED: frozenset[str] = frozenset()
+"""Objectives whose loss is not a mean over examples of terms of one example each."""
+
+
+class LikelihoodRow(NamedTuple):
+    make: Callable[[], vae_jax.Likelihood]
+    theta: Callable[[int], Array]
+    """D -> some decoder output [D * P + S]."""
+    reference: Callable[[np.ndarray], Any] | None
+    """theta -> scipy.stats distribution of each dimension; None: `log_prob` is not a density."""
+    good: np.ndarray
+    bad: tuple[np.ndarray, ...]
+
+
+def _with_logvar(num_dims: int) -> Array:
+    return jnp.append(jnp.linspace(-1.0, 2.0, num_dims), jnp.log(0.3**2))
+
+
+REALS = np.array([[-3.5, 0.0, 40.0]], np.float32)
+NOT_REALS = (np.array([[1, 2, 3]]), np.array([[True, False, True]]))
+
+LIKELIHOODS: dict[str, LikelihoodRow] = {
+    "bernoulli": LikelihoodRow(
+        make=vae_jax.bernoulli,
+        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        reference=lambda theta: stats.bernoulli(special.expit(theta)),
+        good=np.array([[0.0, 0.25, 1.0]], np.float32),
+        bad=(np.array([[0.0, 1.5, 1.0]]), np.array([[-0.1, 0.5, 1.0]]), np.array([[0, 255, 1]])),
+    ),
+    "normal": LikelihoodRow(
+        make=vae_jax.normal,
+        theta=_with_logvar,
+        reference=lambda theta: stats.norm(theta[:-1], np.exp(theta[-1] / 2)),
+        good=REALS,
+        bad=NOT_REALS,
+    ),
+    "normal(std)": LikelihoodRow(
+        make=lambda: vae_jax.normal(std=0.3),
+        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        reference=lambda theta: stats.norm(theta, 0.3),
+        good=REALS,
+        bad=NOT_REALS,
+    ),
+    "squared_error": LikelihoodRow(
+        make=vae_jax.squared_error,
+        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        reference=None,
+        good=REALS,
+        bad=NOT_REALS,
+    ),
+}
+
+PRIORS: dict[str, Callable[[int], vae_jax.Prior]] = {
+    "standard_normal": vae_jax.standard_normal,
+}
+"""latent_dim -> prior."""
+
+
+class NetworkRow(NamedTuple):
+    encoder: Callable[[int], Any]
+    """latent_dim -> network from x [D] to (mean [Z], logvar [Z])."""
+    decoder: Callable[[int], Any]
+    """num_out -> network from z [Z] to theta [num_out]."""
+
+
+def affine(num_out: int) -> vae_jax.Network:
+    """x @ kernel + bias on raw arrays: no library between the parameters and the function."""
+
+    def init(rng: Key, example: Array) -> dict[str, Array]:
+        kernel = jax.random.normal(rng, (example.shape[-1], num_out)) / example.shape[-1] ** 0.5
+        return {"kernel": kernel, "bias": jnp.zeros(num_out)}
+
+    return vae_jax.Network(init, lambda params, x: x @ params["kernel"] + params["bias"])
+
+
+def affine_encoder(latent_dim: int) -> vae_jax.Network:
+    init, apply = affine(2 * latent_dim)
+
+    def halves(params: dict[str, Array], x: Array) -> tuple[Array, Array]:
+        out = apply(params, x)
+        return out[..., :latent_dim], out[..., latent_dim:]
+
+    return vae_jax.Network(init, halves)
+
+
+class OwnEncoder(nn.Module):
+    """A Flax module of the user's own, with nested submodules."""
+
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        body = nn.Sequential([nn.Dense(4), nn.tanh, nn.LayerNorm()])(x)
+        return nn.Dense(self.latent_dim)(body), nn.Dense(self.latent_dim)(body)
+
+
+NETWORKS: dict[str, NetworkRow] = {
+    "affine MLP": NetworkRow(
+        lambda latent_dim: vae_jax.MLPEncoder(latent_dim, ()),
+        lambda num_out: vae_jax.MLPDecoder(num_out, ()),
+    ),
+    "MLP": NetworkRow(
+        lambda latent_dim: vae_jax.MLPEncoder(latent_dim, (4,)),
+        lambda num_out: vae_jax.MLPDecoder(num_out, (5, 4)),
+    ),
+    "tanh MLP": NetworkRow(
+        lambda latent_dim: vae_jax.MLPEncoder(latent_dim, (4, 5), nn.tanh),
+        lambda num_out: vae_jax.MLPDecoder(num_out, (4,), nn.tanh),
+    ),
+    "own Flax module": NetworkRow(OwnEncoder, lambda num_out: nn.Dense(num_out)),
+    "raw arrays": NetworkRow(affine_encoder, affine),
+}
