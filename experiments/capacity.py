@@ -14,7 +14,7 @@ import vae_jax as vj
 from experiments import figures, saved_run
 from experiments.command import run
 from experiments.quality import distance_and_coverage, latent_points
-from vae_jax.checkpoint import write_atomic
+from vae_jax.checkpoint import save_arrays, write_atomic
 from vae_jax.checks import check_count
 from vae_jax.progress import show_progress
 
@@ -141,7 +141,7 @@ def main(settings: Settings) -> None:
             )
             path = settings.out / name
             if not path.exists():
-                np.savez(path, **train_cell(width, latent_dim, settings.seeds, settings.steps))
+                save_arrays(path, train_cell(width, latent_dim, settings.seeds, settings.steps))
             with np.load(path, allow_pickle=False) as file:
                 cells[width, latent_dim] = dict(file)
     figures.save(picture(cells), settings.out / "capacity.png")

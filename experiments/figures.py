@@ -5,6 +5,7 @@ viridis along the roll, blue-orange x lightness over the latent plane).
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,7 @@ def _smooth(values: Points, window: int = 25) -> Points:
     window = min(window, len(values))
     weights = np.convolve(np.ones(len(values)), np.ones(window), "same")
     return np.convolve(values, np.ones(window), "same") / weights
+
+
+if __name__ == "__main__" and sys.stdin.readline():
+    draw_all(Path(sys.argv[1]))

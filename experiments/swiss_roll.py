@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,9 @@ import optax
 
 import vae_jax as vj
 from experiments.command import run
+from experiments.drawing import figures_of
 from experiments.quality import distance_and_coverage, latent_points
-from vae_jax.checkpoint import write_json
+from vae_jax.checkpoint import save_arrays, write_json
 from vae_jax.checks import check_count
 from vae_jax.data.swiss_roll import roll_angles, roll_point
 
@@ -98,8 +100,8 @@ def _grid(vae: vj.VAE) -> Any:
     return latent_points(GRID_SIZE, GRID_EXTENT, vae.prior.latent_dim)
 
 
-def keep_evolution(vae: vj.VAE, folder: Path, steps: int) -> Callable[[vj.TrainState], None]:
-    """An `on_chunk` that writes the decoded grid at every tenth of the run to `folder`."""
+def keep_evolution(vae: vj.VAE, folder: Path) -> Callable[[vj.TrainState], None]:
+    """An `on_chunk` that writes the decoded grid to `folder`."""
     decode = jax.jit(lambda params: vj.decode_mean(vae, params, _grid(vae)))
 
     def keep(state: vj.TrainState) -> None:
@@ -118,7 +120,7 @@ def read_evolution(folder: Path, steps: int) -> tuple[Any, Any]:
     return np.stack(grids), np.array(chosen)
 
 
-def summarise(settings: Settings, fitted: vj.Fit, arrays: dict[str, Any]) -> dict[str, Any]:
+def summarise(fitted: vj.Fit, arrays: dict[str, Any]) -> dict[str, Any]:
     """The numbers of summary.json."""
     last = {f"final_{name}": float(v[-100:].mean()) for name, v in fitted.metrics.items()}
     sample_distance, sample_coverage = distance_and_coverage(arrays["samples"])
@@ -139,22 +141,21 @@ def main(settings: Settings) -> None:
     vae, loss_fn, beta = build(settings)
     rng_train, rng_pictures = jax.random.split(jax.random.key(settings.seed))
     evolution = settings.out / "evolution"
-    tenth = -(-settings.steps // 10)
-    fitted = vj.fit(
-        vae, loss_fn, OPTIMIZERS[settings.optimizer](settings.learning_rate), None, rng_train,
-        batch_fn=vj.swiss_roll_batches(settings.batch_size), num_steps=settings.steps, beta=beta,
-        run_dir=settings.out, resume=settings.resume, settings=settings.kept(),
-        chunk_steps=tenth, on_chunk=keep_evolution(vae, evolution, settings.steps),
-    )  # fmt: skip
-    arrays = jax.device_get(pictures(vae, fitted.state.params, rng_pictures))
-    arrays["evolution"], arrays["evolution_steps"] = read_evolution(evolution, settings.steps)
-    np.savez(settings.out / "arrays.npz", **arrays)
-    summary = summarise(settings, fitted, arrays)
-
-    from experiments import figures
-
-    figures.draw_all(settings.out)
-    summary["seconds"] = time.perf_counter() - started
+    with figures_of(settings.out) as draw, ThreadPoolExecutor(max_workers=1) as pool:
+        shapes = jax.eval_shape(vae.init, rng_train)
+        drawn = pool.submit(lambda: pictures.lower(vae, shapes, rng_pictures).compile())
+        fitted = vj.fit(
+            vae, loss_fn, OPTIMIZERS[settings.optimizer](settings.learning_rate), None, rng_train,
+            batch_fn=vj.swiss_roll_batches(settings.batch_size), num_steps=settings.steps,
+            beta=beta, run_dir=settings.out, resume=settings.resume, settings=settings.kept(),
+            chunk_steps=-(-settings.steps // 10), on_chunk=keep_evolution(vae, evolution),
+        )  # fmt: skip
+        arrays = jax.device_get(drawn.result()(fitted.state.params, rng_pictures))
+        grids, steps = read_evolution(evolution, settings.steps)
+        arrays |= {"evolution": grids, "evolution_steps": steps}
+        save_arrays(settings.out / "arrays.npz", arrays)
+        draw()
+    summary = summarise(fitted, arrays) | {"seconds": time.perf_counter() - started}
     write_json(settings.out / "summary.json", summary)
     print(report(settings, summary))
 

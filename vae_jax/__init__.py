@@ -8,8 +8,9 @@ explains the rest.
 
 from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
 from vae_jax.evaluate import decode_mean, kl_per_dim, posterior, reconstruct, sample
-from vae_jax.fit import Fit, Interrupted, fit
+from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
+from vae_jax.interrupts import Interrupted
 from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
 from vae_jax.model import VAE, build_vae, log_weight
 from vae_jax.networks import MLPDecoder, MLPEncoder, Network

@@ -4,8 +4,10 @@ Every file is written under a temporary name, flushed to the disk and then renam
 sees the old file or the new one and never half of either.
 """
 
+import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ def load_tree(path: Path, template: Any) -> Any:
     names = _named_leaves(template)
     leaves = [_restore(path, name, arrays.get(name), leaf) for name, leaf in names.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays to `path` as .npz, atomically; read it with numpy.load."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,12 +1,9 @@
 """The host's side of a run: chunks of `train_scan`, and between them progress, checks and files."""
 
 import dataclasses
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +17,7 @@ from vae_jax import run_folder
 from vae_jax.checkpoint import load_tree, save_tree
 from vae_jax.checks import check_count, check_number
 from vae_jax.inputs import check_inputs
+from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.model import VAE
 from vae_jax.progress import show_nothing, show_progress
 from vae_jax.run_folder import CHECKPOINT, METRICS, Series
@@ -44,15 +42,6 @@ class Fit(NamedTuple):
     metrics: Series
     seconds: float
     steps_per_second: float
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the chunk was finished and saved; `step` is where the run stands."""
-
-    def __init__(self, step: int, folder: Path | None) -> None:
-        where = f"saved in {folder}" if folder else "not saved, since no run_dir was given"
-        super().__init__(f"Interrupted after step {step}, {where}.")
-        self.step = step
 
 
 def fit(
@@ -92,18 +81,21 @@ def fit(
     check_count("chunk_steps", chunk_steps)
     data = check_inputs(vae, data, batch_fn, rng)
     folder = None if run_dir is None else Path(run_dir)
-    _open(folder, resume, _config(vae, loss_fn, beta, num_steps, rng, settings))
+    config = _config(vae, loss_fn, beta, num_steps, rng, settings)
+    _open(folder, resume, config)
     rng_init, rng_run = jax.random.split(rng)
     start = partial(init_train_state, rng_init, vae.init, loss_fn, optimizer)
     arguments = (rng_run, data, jnp.float32(beta))
     state, program = _compile(start, arguments, batch_fn, chunk_steps, num_steps)
     state, history = _restore(folder, resume, state, num_steps)
+    if folder and resume:
+        run_folder.save_config(folder, config)
     if on_chunk and not history:
         on_chunk(state)
 
     seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
     show = show_progress if progress else show_nothing
-    with _interrupts() as interrupted, show(num_steps, first_step) as report:
+    with interrupts() as interrupted, show(num_steps, first_step) as report:
         while (step := int(state.step)) < num_steps:
             length = min(chunk_steps - step % chunk_steps, num_steps - step)
             after, metrics, taken = _run(program(length), state, arguments)
@@ -173,7 +165,6 @@ def _open(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
             raise ValueError("To resume, name the run_dir of the run that was stopped.")
     elif resume:
         run_folder.check_same(folder, config)
-        run_folder.save_config(folder, config)
     elif moved := run_folder.create(folder, config):
         print(f"The older run in {folder} is now {moved}.")
 
@@ -261,27 +252,3 @@ def _advice(broken: str, folder: Path | None, step: int) -> str:
         f"{broken}.{kept} Scale the data to about unit size, lower the learning rate, or clip "
         f"the gradients (optax.clip_by_global_norm)."
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a question one can ask; the second one stops at once.
-
-    Only the main thread may handle signals; elsewhere the answer is always no.
-    """
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -15,7 +15,7 @@ def show_nothing(total: int, done: int, name: str = "") -> Iterator[Report]:
 
 
 @contextmanager
-def show_progress(total: int, done: int, name: str = "training") -> Iterator[Report]:
+def show_progress(total: int, done: int, name: str = "train") -> Iterator[Report]:
     """A bar with steps, steps/s, time left and the last chunk's mean of each metric."""
     from rich.progress import (
         BarColumn,
@@ -27,17 +27,17 @@ def show_progress(total: int, done: int, name: str = "training") -> Iterator[Rep
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[terms]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
     )
     with Progress(*columns) as bar:
         task = bar.add_task(name, total=total, completed=done, rate="compiling", terms="")
 
         def report(step: int, metrics: Mapping[str, Any]) -> None:
-            terms = "  ".join(f"{name} {values.mean():.4f}" for name, values in metrics.items())
+            terms = " ".join(f"{name} {values.mean():.3g}" for name, values in metrics.items())
             speed = bar.tasks[task].speed
             rate = f"{speed:,.0f} steps/s" if speed else ""
             bar.update(task, completed=step, rate=rate, terms=terms)

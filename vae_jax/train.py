@@ -99,11 +99,13 @@ def train_scan(
     check_count("unroll", unroll)
     rng_rows, rng_eps = jax.random.split(rng)
 
-    def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+    def body(state: TrainState, _: None) -> Any:
         x = batch_fn(data, rng_rows, state.step)
         return train_step(state, jax.random.fold_in(rng_eps, state.step), x, beta)
 
-    return jax.lax.scan(body, state, None, length=num_steps, unroll=unroll)
+    result: tuple[TrainState, Metrics]
+    result = jax.lax.scan(body, state, None, length=num_steps, unroll=unroll)
+    return result
 
 
 def replicate(fn: Callable[..., tuple[TrainState, Metrics]]) -> Callable[..., Any]:
