@@ -11,12 +11,13 @@ import datetime
 import importlib.util
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -35,12 +36,11 @@ PRODUCTS = 3 * 2 * (DEPTH - 1)
 """Products [B, W] x [W, W] in a step: forward, backward to the data and to the weights."""
 TURN_SECONDS = 0.3
 """Least time of one turn of one contestant."""
-EAGER_TARGETS = {32: 13.0, 256: 4.0, 1024: 2.7}
-CEILING_TARGETS = {256: 0.8}
-PROCESS_TARGET = 0.6
-"""Goals on two CPU cores: train_scan's speed over PyTorch's and over that of the products, at
-least; the time of the whole process over that of the notebook's, at most."""
-NO_TORCH = "PyTorch is not installed (pip install 'vae-jax[bench]'): the jax numbers alone."
+EAGER_GOALS, PRODUCT_GOALS, PROCESS_GOAL = {32: "13", 256: "4", 1024: "2.7"}, {256: "0.8"}, "0.6"
+"""On two CPU cores: train_scan's speed over PyTorch's and over that of the products, at least;
+the time of the whole process over that of the notebook's, at most."""
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+NO_TORCH = "PyTorch is not installed (pip install 'vae-jax[bench]'): the jax numbers alone.\n"
 
 Rates = dict[str, list[float]]
 """For each contestant, one number for each repeat."""
@@ -134,7 +134,7 @@ def jax_contestants(width: int) -> tuple[dict[str, Contestant], float]:
 
 def torch_contestants(width: int) -> dict[str, Contestant]:
     """PyTorch's training step, eager and, where that works, compiled."""
-    if importlib.util.find_spec("torch") is None:
+    if not HAS_TORCH:
         return {}
     import torch
 
@@ -142,7 +142,7 @@ def torch_contestants(width: int) -> dict[str, Contestant]:
 
     torch.compiler.reset()
     found = {}
-    for name, compiled in (("eager", False), ("compile", True)):
+    for name, compiled in (("PyTorch eager", False), ("torch.compile", True)):
         step = torch_notebook.make(width, compiled)
 
         def steps(step: torch_notebook.Step = step) -> None:
@@ -183,116 +183,104 @@ def _seconds(call: Callable[[], object], calls: int) -> float:
     return time.perf_counter() - began
 
 
-def ratio(above: Sequence[float], below: Sequence[float] | None) -> str:
-    """Median of the ratios within a repeat, and their quartiles."""
-    if below is None:
+def ratio(rates: Rates, above: str, below: str) -> str:
+    """Median of the ratios within a repeat, and their quartiles; a dash if one was not measured."""
+    if not {above, below} <= rates.keys():
         return "–"
-    low, middle, high = np.quantile(np.divide(above, below), [0.25, 0.5, 0.75])
+    low, middle, high = np.quantile(np.divide(rates[above], rates[below]), [0.25, 0.5, 0.75])
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
-def speed_row(width: int, rates: Rates, compile_seconds: float) -> str:
+def median(rates: Rates, name: str, unit: float = 1.0, digits: int = 0) -> str:
+    """The median of one contestant in this unit; a dash if it was not measured."""
+    return f"{unit * statistics.median(rates[name]):,.{digits}f}" if name in rates else "–"
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """A markdown table of these rows."""
+    header = list(rows[0])
+    lines = [header, ["--:"] * len(header), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def speed_row(width: int, rates: Rates, compile_seconds: float) -> dict[str, str]:
     """Steps per second and ratios of one width."""
-    names = ("eager", "compile", "train_step", "train_scan")
-    speeds = [f"{statistics.median(rates[name]):,.0f}" if name in rates else "–" for name in names]
-    scan = rates["train_scan"]
-    eager, compiled = ratio(scan, rates.get("eager")), ratio(scan, rates.get("compile"))
-    goal = f"{EAGER_TARGETS[width]:g}" if width in EAGER_TARGETS else "–"
-    return table_row(str(width), *speeds, eager, goal, compiled, f"{compile_seconds:.1f}")
+    names = ("PyTorch eager", "torch.compile", "train_step", "train_scan")
+    return {
+        "width": str(width),
+        **{name: median(rates, name) for name in names},
+        "scan / eager": ratio(rates, "train_scan", "PyTorch eager"),
+        "goal": EAGER_GOALS.get(width, "–"),
+        "scan / compile": ratio(rates, "train_scan", "torch.compile"),
+        "scan compiles in (s)": f"{compile_seconds:.1f}",
+    }
 
 
-def ceiling_row(width: int, rates: Rates) -> str:
-    """train_scan's rate of operations against that of the bare products, of one width."""
-    kinds = [rates[name] for name in ("a @ w", "g @ w.T", "a.T @ g")]
-    mix = [statistics.harmonic_mean(each) for each in zip(*kinds, strict=True)]
-    scan = rates["train_scan"]
+def product_row(width: int, rates: Rates) -> dict[str, str]:
+    """train_scan's floating-point rate against that of the bare products, of one width."""
+    kinds = ("a @ w", "g @ w.T", "a.T @ g")
+    steps = zip(*(rates[kind] for kind in kinds), strict=True)
+    rates = rates | {"mix": [statistics.harmonic_mean(each) for each in steps]}
     unit = step_flops(width) / 1e9
-    gigaflops = [f"{unit * statistics.median(each):,.0f}" for each in (scan, *kinds)]
-    goal = f"{CEILING_TARGETS[width]:g}" if width in CEILING_TARGETS else "–"
-    return table_row(str(width), *gigaflops, ratio(scan, kinds[0]), goal, ratio(scan, mix))
-
-
-def table_row(*cells: str) -> str:
-    """One row of a markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
-def table(rows: Sequence[str], *header: str) -> str:
-    """A markdown table."""
-    return "\n".join([table_row(*header), table_row(*["--:"] * len(header)), *rows])
+    return {
+        "width": str(width),
+        **{name: median(rates, name, unit) for name in ("train_scan", *kinds)},
+        "scan / (a @ w)": ratio(rates, "train_scan", "a @ w"),
+        "goal": PRODUCT_GOALS.get(width, "–"),
+        "scan / mix of the three": ratio(rates, "train_scan", "mix"),
+    }
 
 
 def loops(settings: Settings) -> str:
     """The two tables about the training loop."""
-    speeds, ceilings = [], []
+    speeds, products = [], []
     for width in settings.widths:
         contestants, compile_seconds = jax_contestants(width)
         rates = measure(torch_contestants(width) | contestants, settings.repeats)
         speeds.append(speed_row(width, rates, compile_seconds))
-        ceilings.append(ceiling_row(width, rates))
-    names = ["PyTorch eager", "torch.compile", "train_step", "train_scan"]
-    ratios = ["scan / eager", "goal", "scan / compile", "scan compiles in (s)"]
-    products = ["a @ w", "g @ w.T", "a.T @ g", "scan / (a @ w)", "goal", "scan / their mix"]
-    return "\n\n".join(
-        [
-            "Steps per second:",
-            table(speeds, "width", *names, *ratios),
-            "GFLOP/s of the training loop, and of the products it consists of, each alone:",
-            table(ceilings, "width", "train_scan", *products),
-        ]
-    )
+        products.append(product_row(width, rates))
+    title = "GFLOP/s of the training loop, and of the products it consists of, each kind alone:"
+    return f"Steps per second:\n\n{table(speeds)}\n\n{title}\n\n{table(products)}"
 
 
 def processes(settings: Settings) -> str:
-    """The table about whole processes."""
-    modules = ["experiments.swiss_roll"]
-    if importlib.util.find_spec("torch") is not None:
-        modules.append("experiments.torch_notebook")
-    seconds: Rates = {module: [] for module in modules}
-    for _ in range(1 + settings.repeats):  # the first round fills the disk cache
-        for module in modules:
-            seconds[module].append(process_seconds(module))
-    ours, *theirs = [seconds[module][1:] for module in modules]
-    medians = [f"{statistics.median(times):.1f}" for times in (ours, *theirs)]
-    cells = [*medians, "–"][:2] + [ratio(ours, next(iter(theirs), None)), f"{PROCESS_TARGET:g}"]
-    header = ("experiments.swiss_roll (s)", "PyTorch script (s)", "ratio", "goal, at most")
-    return "Whole processes, with figures:\n\n" + table([table_row(*cells)], *header)
+    """The table about whole processes; the first round, which fills the disk cache, is left out."""
+    names = ["swiss_roll", "torch_notebook"] if HAS_TORCH else ["swiss_roll"]
+    rounds = [{name: process_seconds(name) for name in names} for _ in range(settings.repeats + 1)]
+    seconds = {name: [each[name] for each in rounds[1:]] for name in names}
+    row = {f"{name} (s)": median(seconds, name, digits=1) for name in names}
+    row |= {"ratio": ratio(seconds, "swiss_roll", "torch_notebook"), "goal, at most": PROCESS_GOAL}
+    return f"Whole processes, with their figures:\n\n{table([row])}"
 
 
-def process_seconds(module: str) -> float:
-    """Wall time of `python -m module --out FOLDER`, in a folder of its own."""
+def process_seconds(name: str) -> float:
+    """Wall time of `python -m experiments.NAME --out FOLDER`, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", module, "--out", str(Path(folder) / "run")]
-        root = Path(__file__).parents[1]
-        began = time.perf_counter()
+        command = [sys.executable, "-m", f"experiments.{name}", "--out", str(Path(folder) / "run")]
+        root, began = Path(__file__).parents[1], time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root)
         return time.perf_counter() - began
 
 
 def machine() -> str:
     """Processor, versions and date."""
-    cpu, cores = platform.processor() or platform.machine(), os.cpu_count()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [line.split(":")[1].strip() for line in info.open() if "model name" in line]
-        cpu = next(iter(names), cpu)
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
+    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
+        cpu = found[1]
     device = "" if jax.default_backend() == "cpu" else f", {jax.devices()[0].device_kind}"
-    packages = ["jax", "flax", "optax", "numpy", "vae-jax"]
-    if importlib.util.find_spec("torch") is not None:
-        packages.append("torch")
+    packages = ["jax", "flax", "optax", "numpy", *(["torch"] if HAS_TORCH else [])]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    today = datetime.date.today().isoformat()
-    return f"{cpu}, {cores} cores{device}; Python {platform.python_version()}, {versions}; {today}"
+    where = f"{cpu}, {os.cpu_count()} cores{device}; Python {platform.python_version()}"
+    return f"{where}, {versions}; {datetime.date.today().isoformat()}"
 
 
 def main(settings: Settings) -> None:
     """Prints the tables in markdown."""
     check_count("repeats", settings.repeats)
-    if importlib.util.find_spec("torch") is None:
-        print(f"{NO_TORCH}\n")
+    if not HAS_TORCH:
+        print(NO_TORCH)
     text = processes(settings) if settings.process else loops(settings)
-    print(f"{text}\n\n{machine()}; medians of {settings.repeats} repeats (quartiles).")
+    print(f"{text}\n\nMedians of {settings.repeats} repeats (quartiles). {machine()}")
 
 
 if __name__ == "__main__":

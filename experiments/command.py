@@ -29,8 +29,5 @@ def run(main: Callable[[Settings], Any], settings: type[Settings]) -> None:
 
 
 def resume_command() -> str:
-    """The command that was given, with --resume."""
-    module = sys.modules["__main__"].__spec__
-    flags = [flag for flag in sys.argv[1:] if flag != "--resume"]
-    name = module.name if module else sys.argv[0]
-    return shlex.join(["python", "-m", name, *flags, "--resume"])
+    """The command as it was typed, with --resume."""
+    return shlex.join([*(word for word in sys.orig_argv if word != "--resume"), "--resume"])

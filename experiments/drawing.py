@@ -11,7 +11,7 @@ from pathlib import Path
 def figures_of(run_dir: Path) -> Iterator[Callable[[], None]]:
     """Yields a function that draws every figure of the run, once its files are there.
 
-    The process waits for a line; if none comes, because the run failed, it ends without drawing.
+    The process waits for a line and draws; if the run fails, it is ended without drawing.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.figures", str(run_dir)],
@@ -27,4 +27,5 @@ def figures_of(run_dir: Path) -> Iterator[Callable[[], None]]:
     try:
         yield draw
     finally:
-        process.communicate()
+        process.kill()
+        process.wait()

@@ -7,6 +7,7 @@ an optimiser that holds state, one Python loop. Needs the extra `bench`.
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -45,7 +46,7 @@ class Settings:
 def mlp(*sizes: int) -> nn.Sequential:
     """Linear layers of these sizes with a ReLU between each two."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

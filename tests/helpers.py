@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +37,18 @@ def tiny_vae(likelihood: vae_jax.Likelihood | None = None, **options: Any) -> va
     )
 
 
+def init(vae: vae_jax.VAE, seed: int = 0) -> Any:
+    return vae.init(jax.random.key(seed))
+
+
+def draws(fn: Callable[[Array], Any], num: int, seed: int = 0) -> Any:
+    """fn(rng) for `num` keys, as one compiled call."""
+    return jax.jit(jax.vmap(fn))(jax.random.split(jax.random.key(seed), num))
+
+
 def init_state(tiny: Tiny, seed: int = 0) -> vae_jax.TrainState:
-    return vae_jax.init_train_state(
-        jax.random.key(seed), tiny.vae.init, tiny.loss_fn, tiny.optimizer
-    )
+    init = jax.jit(vae_jax.init_train_state, static_argnums=(1, 2, 3))
+    return init(jax.random.key(seed), tiny.vae.init, tiny.loss_fn, tiny.optimizer)
 
 
 def run_fit(tiny: Tiny, num_steps: int, **options: Any) -> vae_jax.Fit:
@@ -59,13 +68,13 @@ def run_fit(tiny: Tiny, num_steps: int, **options: Any) -> vae_jax.Fit:
     return vae_jax.fit(**{**arguments, **options})
 
 
-def assert_mean(draws: Any, expected: Any, *, errors: float = 4.0) -> None:
-    """The mean of independent `draws` along axis 0 is `expected`, within 4 standard errors."""
-    draws = np.asarray(draws, np.float64)
-    error = draws.std(axis=0, ddof=1) / len(draws) ** 0.5
-    distance = np.abs(draws.mean(axis=0) - np.asarray(expected, np.float64))
-    assert np.all(error > 0), "the draws do not vary, so they have no standard error"
-    assert np.all(distance <= errors * error), f"{(distance / error).max():.1f} standard errors"
+def assert_mean(values: Any, expected: Any) -> None:
+    """The mean of independent `values` along axis 0 is `expected`, within 4 standard errors."""
+    values = np.asarray(values, np.float64)
+    error = values.std(axis=0, ddof=1) / len(values) ** 0.5
+    distance = np.abs(values.mean(axis=0) - np.asarray(expected, np.float64))
+    assert np.all(error > 0), "the values do not vary, so they have no standard error"
+    assert np.all(distance <= 4 * error), f"{np.max(distance / error):.1f} standard errors"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ COUPLED: frozenset[str] = frozenset()
 
 class LikelihoodRow(NamedTuple):
     make: Callable[[], vae_jax.Likelihood]
-    theta: Callable[[int], Array]
+    theta: Callable[[int], np.ndarray]
     """D -> some decoder output [D * P + S]."""
     reference: Callable[[np.ndarray], Any] | None
     """theta -> scipy.stats distribution of each dimension; None: `log_prob` is not a density."""
@@ -31,8 +31,8 @@ class LikelihoodRow(NamedTuple):
     bad: tuple[np.ndarray, ...]
 
 
-def _with_logvar(num_dims: int) -> Array:
-    return jnp.append(jnp.linspace(-1.0, 2.0, num_dims), jnp.log(0.3**2))
+def _theta(num_dims: int, *shared: float) -> np.ndarray:
+    return np.append(np.linspace(-1.0, 2.0, num_dims), shared).astype(np.float32)
 
 
 REALS = np.array([[-3.5, 0.0, 40.0]], np.float32)
@@ -41,28 +41,28 @@ NOT_REALS = (np.array([[1, 2, 3]]), np.array([[True, False, True]]))
 LIKELIHOODS: dict[str, LikelihoodRow] = {
     "bernoulli": LikelihoodRow(
         make=vae_jax.bernoulli,
-        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        theta=_theta,
         reference=lambda theta: stats.bernoulli(special.expit(theta)),
         good=np.array([[0.0, 0.25, 1.0]], np.float32),
         bad=(np.array([[0.0, 1.5, 1.0]]), np.array([[-0.1, 0.5, 1.0]]), np.array([[0, 255, 1]])),
     ),
     "normal": LikelihoodRow(
         make=vae_jax.normal,
-        theta=_with_logvar,
+        theta=lambda num_dims: _theta(num_dims, np.log(0.3**2)),
         reference=lambda theta: stats.norm(theta[:-1], np.exp(theta[-1] / 2)),
         good=REALS,
         bad=NOT_REALS,
     ),
     "normal(std)": LikelihoodRow(
         make=lambda: vae_jax.normal(std=0.3),
-        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        theta=_theta,
         reference=lambda theta: stats.norm(theta, 0.3),
         good=REALS,
         bad=NOT_REALS,
     ),
     "squared_error": LikelihoodRow(
         make=vae_jax.squared_error,
-        theta=lambda num_dims: jnp.linspace(-1.0, 2.0, num_dims),
+        theta=_theta,
         reference=None,
         good=REALS,
         bad=NOT_REALS,

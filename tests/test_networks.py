@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from helpers import init
 from tables import NETWORKS
 
 import vae_jax
@@ -28,9 +29,9 @@ def built(row):
 def test_shapes_of_one_example_and_with_jit(row):
     """x [D] -> (mean [Z], logvar [Z]); z [Z] -> theta [D]; jit changes nothing."""
     vae = built(row)
-    params = vae.init(jax.random.key(0))
+    params = init(vae)
     assert set(params) == {"encoder", "decoder"}
-    x, z = jnp.array([0.2, -1.0, 3.0]), jnp.array([0.5, -0.5])
+    x, z = np.float32([0.2, -1.0, 3.0]), np.float32([0.5, -0.5])
     mean, logvar = vae.encode(params, x)
     theta = vae.decode(params, z)
     assert (mean.shape, logvar.shape, theta.shape) == ((2,), (2,), (3,))
@@ -42,18 +43,19 @@ def test_shapes_of_one_example_and_with_jit(row):
 def test_a_batch_by_vmap_is_a_batch_by_broadcasting(row):
     """vmap(apply)(x [B, D]) = apply(x [B, D])."""
     for network, width in ((row.encoder(2), 3), (row.decoder(3), 2)):
-        init, apply = as_network(network)
-        params = init(jax.random.key(0), jnp.zeros(width))
-        batch = jax.random.normal(jax.random.key(1), (5, width))
-        mapped = jax.vmap(apply, (None, 0))(params, batch)
-        chex.assert_trees_all_close(mapped, apply(params, batch), rtol=1e-5, atol=1e-6)
+        network = as_network(network)
+        params = network.init(jax.random.key(0), jnp.zeros(width))
+        batch = np.random.default_rng(0).normal(size=(5, width)).astype(np.float32)
+        mapped = jax.jit(jax.vmap(network.apply, (None, 0)))(params, batch)
+        broadcast = jax.jit(network.apply)(params, batch)
+        chex.assert_trees_all_close(mapped, broadcast, rtol=1e-5, atol=1e-6)
 
 
 @each
 def test_parameters_are_a_plain_dict_drawn_by_the_key(row):
     """init(rng) is a nested dict of arrays: equal for equal keys, other for others."""
     vae = built(row)
-    one, same, other = (vae.init(jax.random.key(k)) for k in (0, 0, 1))
+    one, same, other = (init(vae, seed) for seed in (0, 0, 1))
     chex.assert_trees_all_equal(one, same)
     for part in ("encoder", "decoder"):
         assert type(one[part]) is dict
@@ -65,22 +67,23 @@ def test_parameters_are_a_plain_dict_drawn_by_the_key(row):
 def test_every_parameter_is_used(row):
     """No layer is cut off: a gradient reaches each array."""
     vae = built(row)
-    params = vae.init(jax.random.key(0))
-    loss_fn = vae_jax.make_elbo(vae)
-    x = jax.random.uniform(jax.random.key(1), (64, 3))
-    grads = jax.grad(lambda params: loss_fn(params, jax.random.key(2), x, 1.0)[0])(params)
-    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+    loss_fn, rng = vae_jax.make_elbo(vae), jax.random.key(2)
+    x = np.random.default_rng(0).uniform(size=(64, 3)).astype(np.float32)
+    grads = jax.jit(jax.grad(lambda params: loss_fn(params, rng, x, 1.0)[0]))(init(vae))
+    assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(grads))
 
 
 def test_mlp_weights_start_uniform_within_one_over_sqrt_fan_in():
     """Kernels and biases of layer l fill +-1 / sqrt(inputs of l), the biases too."""
-    params = vae_jax.MLPEncoder(3, (100, 400)).init(jax.random.key(0), jnp.zeros(25))["params"]
+    network = vae_jax.MLPEncoder(3, (100, 400))
+    params = network.init(jax.random.key(0), jnp.zeros(25))["params"]
+    params = jax.tree.map(np.asarray, params)
     shapes = {name: layer["kernel"].shape for name, layer in params.items()}
     assert shapes == {"hidden_0": (25, 100), "hidden_1": (100, 400), "out": (400, 6)}
     for layer in ("hidden_0", "hidden_1"):
         bound = shapes[layer][0] ** -0.5
         for leaf in params[layer].values():
-            assert 0.95 * bound < jnp.abs(leaf).max() <= bound
+            assert 0.95 * bound < np.abs(leaf).max() <= bound
             spread = np.mean(np.square(leaf)) / (bound**2 / 3)
             np.testing.assert_allclose(spread, 1.0, atol=4 * 0.9 / leaf.size**0.5)
 
@@ -88,7 +91,7 @@ def test_mlp_weights_start_uniform_within_one_over_sqrt_fan_in():
 def test_affine_networks_are_affine():
     """hidden=() gives x @ kernel + bias."""
     network = vae_jax.MLPDecoder(4, ())
-    x = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+    x = np.float32([[1.0, -2.0], [0.5, 3.0]])
     variables = network.init(jax.random.key(0), x)
     layer = variables["params"]["out"]
     wanted = x @ layer["kernel"] + layer["bias"]

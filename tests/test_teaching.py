@@ -2,56 +2,56 @@
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import tiny_vae
+from helpers import init, tiny_vae
 
 import vae_jax
 
-X = jax.random.normal(jax.random.key(1), (6, 3))
-RNG = jax.random.key(2)
+X = np.random.default_rng(0).normal(size=(6, 3))
 NUM_DIMS, LATENT_DIM = 3, 2
 
 
-@pytest.mark.parametrize("beta", [0.01, 0.5, 3.0])
+@pytest.mark.parametrize("beta", [0.01, 3.0])
 def test_the_teaching_form_is_a_gaussian_decoder_in_nats(beta):
-    """teaching = (elbo loss - D/2 log(2 pi s^2)) 2 s^2 / D with s^2 = beta D / 2Z, gradients too."""
+    """teaching = (2 s^2 / D) (elbo loss - D/2 log(2 pi s^2)), s^2 = beta D / 2Z; gradients too."""
     with jax.enable_x64(True):
         std = vae_jax.teaching_std(beta, NUM_DIMS, LATENT_DIM)
         course, nats = tiny_vae(vae_jax.squared_error()), tiny_vae(vae_jax.normal(std=std))
-        params = course.init(jax.random.key(0))
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), init(course))
 
         def value(loss_fn, beta):
-            return jax.value_and_grad(lambda p: loss_fn(p, RNG, X, beta)[0])(params)
+            loss = lambda params: loss_fn(params, jax.random.key(2), X, beta)[0]  # noqa: E731
+            return jax.jit(jax.value_and_grad(loss))(params)
 
-        loss, grads = value(vae_jax.make_teaching(course), beta)
-        bound, bound_grads = value(vae_jax.make_elbo(nats), 1.0)
-        scale = 2 * std**2 / NUM_DIMS
-        constant = NUM_DIMS / 2 * np.log(2 * np.pi * std**2)
-        np.testing.assert_allclose(loss, scale * (bound - constant), rtol=1e-5)
-        scaled = jax.tree.map(lambda leaf: scale * leaf, bound_grads)
-        chex.assert_trees_all_close(grads, scaled, rtol=1e-4, atol=1e-7)
+        loss, grads = jax.device_get(value(vae_jax.make_teaching(course), beta))
+        bound, bound_grads = jax.device_get(value(vae_jax.make_elbo(nats), 1.0))
+    scale = 2 * std**2 / NUM_DIMS
+    constant = NUM_DIMS / 2 * np.log(2 * np.pi * std**2)
+    np.testing.assert_allclose(loss, scale * (bound - constant), rtol=1e-12)
+    scaled = jax.tree.map(lambda leaf: scale * leaf, bound_grads)
+    chex.assert_trees_all_close(grads, scaled, rtol=1e-9, atol=1e-14)
 
 
 def test_the_loss_is_the_one_that_courses_write():
     """loss = mean_BD (xhat - x)^2 + beta mean_BZ KL, computed by hand from the networks."""
     vae = tiny_vae(vae_jax.squared_error())
-    params = vae.init(jax.random.key(0))
-    loss, metrics = vae_jax.make_teaching(vae)(params, RNG, X, 0.3)
-    mean, logvar = vae_jax.posterior(vae, params, X)
-    kl = 0.5 * (mean**2 + np.exp(logvar) - 1 - logvar)
-    rngs = jax.random.split(RNG, len(X))
-    z = jnp.stack([vae_jax.reparameterize(*args) for args in zip(rngs, mean, logvar, strict=True)])
-    error = np.mean((vae_jax.decode_mean(vae, params, z) - X) ** 2)
+    params, rng, x = init(vae), jax.random.key(2), X.astype(np.float32)
+    loss, metrics = jax.jit(vae_jax.make_teaching(vae))(params, rng, x, 0.3)
+    mean, logvar = jax.jit(lambda x: vae_jax.posterior(vae, params, x))(x)
+    z = jax.jit(jax.vmap(vae_jax.reparameterize))(jax.random.split(rng, len(x)), mean, logvar)
+    xhat = np.asarray(jax.jit(lambda z: vae_jax.decode_mean(vae, params, z))(z))
+    mean, logvar = np.asarray(mean), np.asarray(logvar)
+    error = np.mean((xhat - x) ** 2)
+    kl = np.mean(0.5 * (mean**2 + np.exp(logvar) - 1 - logvar))
     np.testing.assert_allclose(metrics["recon"], error, rtol=1e-5)
-    np.testing.assert_allclose(metrics["kl"], kl.mean(), rtol=1e-5)
-    np.testing.assert_allclose(loss, error + 0.3 * kl.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["kl"], kl, rtol=1e-5)
+    np.testing.assert_allclose(loss, error + 0.3 * kl, rtol=1e-5)
 
 
 def test_the_noise_of_the_swiss_roll_notebook():
     """beta = 0.01 with D = Z = 2 means sigma = 0.0707."""
-    np.testing.assert_allclose(vae_jax.teaching_std(0.01, 2, 2), 0.01**0.5 / 2**0.5, rtol=1e-12)
+    np.testing.assert_allclose(vae_jax.teaching_std(0.01, 2, 2), 0.1 / 2**0.5, rtol=1e-12)
     np.testing.assert_allclose(vae_jax.teaching_std(0.5, 8, 2), 1.0, rtol=1e-12)
 
 

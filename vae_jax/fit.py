@@ -78,6 +78,8 @@ def fit(
         Interrupted: after Ctrl-C, once the running chunk is finished and saved.
     """
     num_steps, beta = check_count("num_steps", num_steps), check_number("beta", beta)
+    if beta < 0:
+        raise ValueError(f"beta must be at least 0, got {beta}.")
     check_count("chunk_steps", chunk_steps)
     data = check_inputs(vae, data, batch_fn, rng)
     folder = None if run_dir is None else Path(run_dir)

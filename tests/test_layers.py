@@ -1,0 +1,92 @@
+"""A module imports only modules of a strictly lower level."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vae_jax
+
+LEVELS = {
+    "types": 0,
+    "checks": 0,
+    "checkpoint": 0,
+    "progress": 0,
+    "numerics": 1,
+    "gaussian": 1,
+    "networks": 1,
+    "train": 1,
+    "data.arrays": 1,
+    "data.swiss_roll": 1,
+    "data": 2,
+    "likelihoods": 2,
+    "priors": 2,
+    "model": 3,
+    "evaluate": 4,
+    "inputs": 4,
+    "spec": 4,
+    "objectives.terms": 4,
+    "objectives.elbo": 5,
+    "objectives.teaching": 5,
+    "objectives": 6,
+    "run_folder": 5,
+    "fit": 6,
+    "": 7,
+}
+"""Module below vae_jax -> level; "" is the package itself. A new module takes its place here."""
+
+ROOT = Path(vae_jax.__file__).parent
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported(path):
+    """Every module that the file imports, anywhere in it, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} is a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = full.removeprefix("vae_jax.") in MODULES
+                yield full if is_module else node.module
+
+
+def test_every_module_has_a_level():
+    """The table and the files are the same set."""
+    assert set(MODULES) == set(LEVELS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_strictly_down(name):
+    """level(imported) < level(importer)."""
+    for module in imported(MODULES[name]):
+        if module.split(".")[0] == "vae_jax":
+            other = module.removeprefix("vae_jax").removeprefix(".")
+            assert LEVELS[other] < LEVELS[name], f"vae_jax.{name} imports {module}"
+
+
+def test_only_networks_imports_flax():
+    """Another network library can be added without touching another file."""
+    users = {name for name, path in MODULES.items() if any("flax" in m for m in imported(path))}
+    assert users == {"networks"}
+
+
+def test_importing_the_package_is_light():
+    """import vae_jax leaves plotting, saving and fitting libraries alone.
+
+    rich is not on the list: flax.linen itself imports it.
+    """
+    heavy = ["matplotlib", "orbax", "sklearn", "scipy.optimize", "pandas", "torch", "tyro"]
+    program = f"import sys, vae_jax; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
