@@ -1,4 +1,6 @@
-"""Fixtures: one small training problem for the whole session."""
+"""Fixtures, and how the tests compile."""
+
+from collections.abc import Iterator
 
 import jax
 import optax
@@ -7,9 +9,22 @@ from helpers import Tiny, tiny_vae
 
 import vae_jax
 
+jax.config.update("jax_disable_most_optimizations", True)
+"""The tests compile much and compute little."""
 
-@pytest.fixture(scope="session")
-def tiny() -> Tiny:
+
+@pytest.fixture
+def optimised() -> Iterator[None]:
+    """Compiles as users do, for what depends on the last bit of the optimised program.
+
+    jit keeps what it has compiled, so use it with functions that no other test has run.
+    """
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def make_tiny() -> Tiny:
     vae = tiny_vae()
     return Tiny(
         vae=vae,
@@ -18,3 +33,15 @@ def tiny() -> Tiny:
         batch_fn=vae_jax.array_batches(8),
         data=jax.random.normal(jax.random.key(7), (37, 3)),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    """The small training problem that most tests share."""
+    return make_tiny()
+
+
+@pytest.fixture(scope="module")
+def own_tiny() -> Tiny:
+    """The same problem, but compiled for this file alone."""
+    return make_tiny()

@@ -51,6 +51,11 @@ def init_state(tiny: Tiny, seed: int = 0) -> vae_jax.TrainState:
     return init(jax.random.key(seed), tiny.vae.init, tiny.loss_fn, tiny.optimizer)
 
 
+def arrays(state: vae_jax.TrainState) -> tuple[Any, Any, Any]:
+    """What of a state is saved and compared."""
+    return state.params, state.opt_state, state.step
+
+
 def run_fit(tiny: Tiny, num_steps: int, **options: Any) -> vae_jax.Fit:
     """A short, quiet `fit` of `tiny`; `options` override any of its arguments."""
     arguments = {
@@ -62,7 +67,6 @@ def run_fit(tiny: Tiny, num_steps: int, **options: Any) -> vae_jax.Fit:
         "batch_fn": tiny.batch_fn,
         "num_steps": num_steps,
         "chunk_steps": 10,
-        "unroll": 1,
         "progress": False,
     }
     return vae_jax.fit(**{**arguments, **options})

@@ -14,6 +14,7 @@ LEVELS = {
     "checks": 0,
     "checkpoint": 0,
     "progress": 0,
+    "interrupts": 0,
     "numerics": 1,
     "gaussian": 1,
     "networks": 1,
