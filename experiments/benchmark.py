@@ -1,13 +1,11 @@
 """Training speed on the Swiss roll: vae_jax against PyTorch and against the bare matrix products.
 
-Every number comes from one interleaved run: in each repeat all contestants take their turn, so a
-machine that drifts hits them alike; speeds are medians over the repeats, and ratios are medians of
-the ratios within a repeat. `--process` times whole cold processes with their figures instead.
-PyTorch is optional (extra `bench`).
+In each repeat all contestants take their turn, so a machine that drifts hits them alike. Speeds
+are medians over the repeats, ratios are medians of the ratios within a repeat. PyTorch is
+optional (extra `bench`). Nothing else should run meanwhile: PyTorch suffers from it most.
 """
 
 import dataclasses
-import datetime
 import importlib.util
 import os
 import platform
@@ -18,9 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,27 +26,30 @@ import numpy as np
 import optax
 
 import vae_jax as vj
+from experiments import swiss_roll
 from experiments.command import run
 from vae_jax.checks import check_count
 
-BATCH_SIZE, DEPTH, BETA = 128, 3, 0.01
-PRODUCTS = 3 * 2 * (DEPTH - 1)
-"""Products [B, W] x [W, W] in a step: forward, backward to the data and to the weights."""
-TURN_SECONDS = 0.3
-"""Least time of one turn of one contestant."""
+BATCH_SIZE, PRODUCTS = 128, 12
+"""A step has 12 products [128, W] x [W, W]: 4 layers, each forward, to the data, to the weights.
+The layers with two or four inputs or outputs are left out: 1 % at W = 256, 8 % at W = 32."""
 EAGER_GOALS, PRODUCT_GOALS, PROCESS_GOAL = {32: "13", 256: "4", 1024: "2.7"}, {256: "0.8"}, "0.6"
 """On two CPU cores: train_scan's speed over PyTorch's and over that of the products, at least;
 the time of the whole process over that of the notebook's, at most."""
+SPEEDS = ("PyTorch eager", "torch.compile", "train_step", "train_scan")
+KINDS = {"a @ w": (1, 0), "g @ w.T": (1, 1), "a.T @ g": (0, 0)}
+"""The products, each with the axes that it contracts."""
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-NO_TORCH = "PyTorch is not installed (pip install 'vae-jax[bench]'): the jax numbers alone.\n"
 
-Rates = dict[str, list[float]]
-"""For each contestant, one number for each repeat."""
+Contestant = Callable[[], int]
+"""Does the work of some training steps and returns how many."""
+Samples = dict[str, list[float]]
+"""For each contestant one number for each repeat."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to measure."""
+    """The flags."""
 
     widths: tuple[int, ...] = (32, 256, 1024)
     """Hidden widths of the networks."""
@@ -58,132 +59,101 @@ class Settings:
     """Time whole processes, training and figures, instead of the training loop."""
 
 
-class Contestant(NamedTuple):
-    """A call that does the work of `size` training steps."""
-
-    call: Callable[[], object]
-    size: float
-
-
-def step_flops(width: int) -> int:
-    """Floating-point operations of the `PRODUCTS` of one step: 201 million at W = 256.
-
-    The layers with two or four inputs or outputs are left out: 1 % at W = 256, 8 % at W = 32.
-    """
-    return PRODUCTS * 2 * BATCH_SIZE * width**2
-
-
 def scan_steps(width: int) -> int:
     """Steps of one call of train_scan: the notebook's 1000, fewer for wide networks."""
-    return min(1000, max(20, int(2e11 / step_flops(width))))
+    return min(1000, max(20, 2**26 // width**2))
 
 
 def product(width: int, lhs: int, rhs: int) -> Contestant:
     """A loop over one float32 product, contracting the axis `lhs` with the axis `rhs`.
 
-    a @ w is (1, 0), g @ w.T is (1, 1) and a.T @ g is (0, 0). Its unit of work is a step made of
-    such products alone. The barrier makes each wait for the one before: without it the compiler
-    would take the constant product out of the loop.
+    A step is `PRODUCTS` of them. The barrier makes each wait for the one before, or the compiler
+    would take it out of the loop.
     """
     rng_left, rng_right = jax.random.split(jax.random.key(0))
     left = jax.random.normal(rng_left, (BATCH_SIZE, width))
     right = jax.random.normal(rng_right, (BATCH_SIZE if lhs == 0 else width, width))
-    num = PRODUCTS * scan_steps(width)
+    steps = scan_steps(width)
 
     def body(_: int, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         left, right, _ = jax.lax.optimization_barrier(carry)
         return left, right, jax.lax.dot_general(left, right, (((lhs,), (rhs,)), ((), ())))
 
-    loop = jax.jit(lambda *carry: jax.lax.fori_loop(0, num, body, carry)[2])
     out = jnp.zeros((width if lhs == 0 else BATCH_SIZE, width))
-    return Contestant(lambda: jax.block_until_ready(loop(left, right, out)), num / PRODUCTS)
+    loop = jax.jit(lambda *carry: jax.lax.fori_loop(0, PRODUCTS * steps, body, carry)[2])
+
+    def products() -> int:
+        jax.block_until_ready(loop(left, right, out))
+        return steps
+
+    return products
 
 
 def jax_contestants(width: int) -> tuple[dict[str, Contestant], float]:
     """train_scan, train_step called from Python, the products; and train_scan's compile time."""
-    hidden, num_steps = (width,) * DEPTH, scan_steps(width)
-    vae = vj.build_vae(
-        vj.MLPEncoder(hidden=hidden), vj.MLPDecoder(hidden=hidden),
-        likelihood=vj.squared_error(), prior=vj.standard_normal(2), data_shape=(2,),
-    )  # fmt: skip
+    vae, loss_fn, beta = swiss_roll.build(swiss_roll.Settings(hidden_dim=width))
     rng, batch_fn = jax.random.key(0), jax.jit(vj.swiss_roll_batches(BATCH_SIZE))
-    start = vj.init_train_state(rng, vae.init, vj.make_teaching(vae), optax.adam(1e-3))
-    options = {"batch_fn": batch_fn, "num_steps": num_steps}
+    start = vj.init_train_state(rng, vae.init, loss_fn, optax.adam(1e-3))
+    options = {"batch_fn": batch_fn, "num_steps": scan_steps(width)}
     began = time.perf_counter()
-    scan = vj.train_scan.lower(start, rng, None, BETA, **options).compile()
+    scan = vj.train_scan.lower(start, rng, None, beta, **options).compile()
     compile_seconds = time.perf_counter() - began
 
-    def steps() -> None:
+    def scanned() -> int:
+        return int(scan(start, rng, None, beta)[0].step)
+
+    def stepwise() -> int:
         state = start
         for index in range(50):
             x = batch_fn(None, rng, index)
-            state, metrics = vj.train_step(state, jax.random.fold_in(rng, index), x, BETA)
-        jax.block_until_ready((state, metrics))
+            state, _ = vj.train_step(state, jax.random.fold_in(rng, index), x, beta)
+        return int(state.step)
 
-    def scanned() -> None:
-        jax.block_until_ready(scan(start, rng, None, BETA))
-
-    return {
-        "train_scan": Contestant(scanned, num_steps),
-        "train_step": Contestant(steps, 50),
-        "a @ w": product(width, 1, 0),
-        "g @ w.T": product(width, 1, 1),
-        "a.T @ g": product(width, 0, 0),
-    }, compile_seconds
+    products = {kind: product(width, *axes) for kind, axes in KINDS.items()}
+    return {"train_scan": scanned, "train_step": stepwise} | products, compile_seconds
 
 
 def torch_contestants(width: int) -> dict[str, Contestant]:
     """PyTorch's training step, eager and, where that works, compiled."""
-    if not HAS_TORCH:
-        return {}
     import torch
 
     from experiments import torch_notebook
 
     torch.compiler.reset()
-    found = {}
+    found: dict[str, Contestant] = {}
     for name, compiled in (("PyTorch eager", False), ("torch.compile", True)):
         step = torch_notebook.make(width, compiled)
 
-        def steps(step: torch_notebook.Step = step) -> None:
+        def steps(step: torch_notebook.Step = step) -> int:
             for _ in range(10):
                 loss, _, _ = step()
             loss.item()
+            return 10
 
         try:
             steps()
-        except RuntimeError as error:  # no C++ compiler
-            print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
-        else:
-            found[name] = Contestant(steps, 10)
+            found[name] = steps
+        except RuntimeError as error:  # without a C++ compiler
+            print(f"{name} does not work here: {str(error).splitlines()[0]}\n")
     return found
 
 
-def measure(contestants: dict[str, Contestant], repeats: int) -> Rates:
-    """Steps per second of every contestant in every repeat, after a warm-up."""
-    calls = {name: _warm_up(contestant.call) for name, contestant in contestants.items()}
-    rates: Rates = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, contestant in contestants.items():
-            seconds = _seconds(contestant.call, calls[name])
-            rates[name].append(contestant.size * calls[name] / seconds)
-    return rates
+def measure(contestants: dict[str, Contestant], repeats: int) -> Samples:
+    """Steps per second of every contestant in every repeat of 0.3 s, after a warm-up."""
+    steps = {name: call() for name, call in contestants.items()}
+    calls = {n: max(1, round(0.3 * rate(c, 3) / steps[n])) for n, c in contestants.items()}
+    rounds = [{n: rate(call, calls[n]) for n, call in contestants.items()} for _ in range(repeats)]
+    return {name: [each[name] for each in rounds] for name in contestants}
 
 
-def _warm_up(call: Callable[[], object]) -> int:
-    """Calls once, then returns how many calls fill a turn."""
-    call()
-    return max(1, round(TURN_SECONDS / min(_seconds(call, 1) for _ in range(3))))
-
-
-def _seconds(call: Callable[[], object], calls: int) -> float:
+def rate(contestant: Contestant, calls: int) -> float:
+    """Steps per second over this many calls."""
     began = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return time.perf_counter() - began
+    steps = sum(contestant() for _ in range(calls))
+    return steps / (time.perf_counter() - began)
 
 
-def ratio(rates: Rates, above: str, below: str) -> str:
+def ratio(rates: Samples, above: str, below: str) -> str:
     """Median of the ratios within a repeat, and their quartiles; a dash if one was not measured."""
     if not {above, below} <= rates.keys():
         return "–"
@@ -191,44 +161,33 @@ def ratio(rates: Rates, above: str, below: str) -> str:
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
-def median(rates: Rates, name: str, unit: float = 1.0, digits: int = 0) -> str:
+def median(rates: Samples, name: str, unit: float = 1.0, digits: int = 0) -> str:
     """The median of one contestant in this unit; a dash if it was not measured."""
     return f"{unit * statistics.median(rates[name]):,.{digits}f}" if name in rates else "–"
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """A markdown table of these rows."""
-    header = list(rows[0])
-    lines = [header, ["--:"] * len(header), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def table(title: str, header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table under a title."""
+    lines = [header, ["--:"] * len(header), *rows]
+    return "\n".join([title, "", *(f"| {' | '.join(cells)} |" for cells in lines)])
 
 
-def speed_row(width: int, rates: Rates, compile_seconds: float) -> dict[str, str]:
-    """Steps per second and ratios of one width."""
-    names = ("PyTorch eager", "torch.compile", "train_step", "train_scan")
-    return {
-        "width": str(width),
-        **{name: median(rates, name) for name in names},
-        "scan / eager": ratio(rates, "train_scan", "PyTorch eager"),
-        "goal": EAGER_GOALS.get(width, "–"),
-        "scan / compile": ratio(rates, "train_scan", "torch.compile"),
-        "scan compiles in (s)": f"{compile_seconds:.1f}",
-    }
+def speed_row(rates: Samples, width: int, compile_seconds: float) -> list[str]:
+    """Steps per second and ratios of one width, in the order of `loops`."""
+    cells = [median(rates, name) for name in SPEEDS]
+    cells += [ratio(rates, "train_scan", "PyTorch eager"), EAGER_GOALS.get(width, "–")]
+    cells += [ratio(rates, "train_scan", "torch.compile"), f"{compile_seconds:.1f}"]
+    return [str(width), *cells]
 
 
-def product_row(width: int, rates: Rates) -> dict[str, str]:
+def product_row(rates: Samples, width: int) -> list[str]:
     """train_scan's floating-point rate against that of the bare products, of one width."""
-    kinds = ("a @ w", "g @ w.T", "a.T @ g")
-    steps = zip(*(rates[kind] for kind in kinds), strict=True)
+    steps = zip(*(rates[kind] for kind in KINDS), strict=True)
     rates = rates | {"mix": [statistics.harmonic_mean(each) for each in steps]}
-    unit = step_flops(width) / 1e9
-    return {
-        "width": str(width),
-        **{name: median(rates, name, unit) for name in ("train_scan", *kinds)},
-        "scan / (a @ w)": ratio(rates, "train_scan", "a @ w"),
-        "goal": PRODUCT_GOALS.get(width, "–"),
-        "scan / mix of the three": ratio(rates, "train_scan", "mix"),
-    }
+    unit = PRODUCTS * 2 * BATCH_SIZE * width**2 / 1e9
+    cells = [median(rates, name, unit) for name in ("train_scan", *KINDS)]
+    cells += [ratio(rates, "train_scan", "a @ w"), PRODUCT_GOALS.get(width, "–")]
+    return [str(width), *cells, ratio(rates, "train_scan", "mix")]
 
 
 def loops(settings: Settings) -> str:
@@ -236,11 +195,16 @@ def loops(settings: Settings) -> str:
     speeds, products = [], []
     for width in settings.widths:
         contestants, compile_seconds = jax_contestants(width)
-        rates = measure(torch_contestants(width) | contestants, settings.repeats)
-        speeds.append(speed_row(width, rates, compile_seconds))
-        products.append(product_row(width, rates))
-    title = "GFLOP/s of the training loop, and of the products it consists of, each kind alone:"
-    return f"Steps per second:\n\n{table(speeds)}\n\n{title}\n\n{table(products)}"
+        if HAS_TORCH:
+            contestants |= torch_contestants(width)
+        rates = measure(contestants, settings.repeats)
+        speeds.append(speed_row(rates, width, compile_seconds))
+        products.append(product_row(rates, width))
+    header = ["width", *SPEEDS, "scan / eager", "goal", "scan / compile", "scan compiles in (s)"]
+    text = table("Steps per second:", header, speeds)
+    header = ["width", "train_scan", *KINDS, "scan / (a @ w)", "goal", "scan / mix of the three"]
+    title = "GFLOP/s of the training loop, and of its products, each kind alone:"
+    return f"{text}\n\n{table(title, header, products)}"
 
 
 def processes(settings: Settings) -> str:
@@ -248,37 +212,39 @@ def processes(settings: Settings) -> str:
     names = ["swiss_roll", "torch_notebook"] if HAS_TORCH else ["swiss_roll"]
     rounds = [{name: process_seconds(name) for name in names} for _ in range(settings.repeats + 1)]
     seconds = {name: [each[name] for each in rounds[1:]] for name in names}
-    row = {f"{name} (s)": median(seconds, name, digits=1) for name in names}
-    row |= {"ratio": ratio(seconds, "swiss_roll", "torch_notebook"), "goal, at most": PROCESS_GOAL}
-    return f"Whole processes, with their figures:\n\n{table([row])}"
+    row = [median(seconds, name, digits=1) for name in names]
+    row += [ratio(seconds, "swiss_roll", "torch_notebook"), PROCESS_GOAL]
+    header = [*(f"{name} (s)" for name in names), "ratio", "goal, at most"]
+    return table("Whole processes, with their figures:", header, [row])
 
 
 def process_seconds(name: str) -> float:
     """Wall time of `python -m experiments.NAME --out FOLDER`, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", f"experiments.{name}", "--out", str(Path(folder) / "run")]
-        root, began = Path(__file__).parents[1], time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root)
+        began = time.perf_counter()
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1]
+        )
         return time.perf_counter() - began
 
 
 def machine() -> str:
     """Processor, versions and date."""
-    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
-        cpu = found[1]
-    device = "" if jax.default_backend() == "cpu" else f", {jax.devices()[0].device_kind}"
-    packages = ["jax", "flax", "optax", "numpy", *(["torch"] if HAS_TORCH else [])]
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    where = f"{cpu}, {os.cpu_count()} cores{device}; Python {platform.python_version()}"
-    return f"{where}, {versions}; {datetime.date.today().isoformat()}"
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    cpu, device = found[1] if found else platform.machine(), jax.devices()[0].device_kind
+    kind = f"{cpu}, {os.cpu_count()} cores, device {device}"
+    packages = ["jax", "flax", "optax", *(["torch"] if HAS_TORCH else [])]
+    versions = [f"{name} {version(name)}" for name in packages]
+    return ", ".join([kind, f"Python {platform.python_version()}", *versions, str(date.today())])
 
 
 def main(settings: Settings) -> None:
     """Prints the tables in markdown."""
     check_count("repeats", settings.repeats)
     if not HAS_TORCH:
-        print(NO_TORCH)
+        print("PyTorch is not installed (pip install 'vae-jax[bench]'): jax's numbers alone.\n")
     text = processes(settings) if settings.process else loops(settings)
     print(f"{text}\n\nMedians of {settings.repeats} repeats (quartiles). {machine()}")
 

@@ -28,4 +28,4 @@ def figures_of(run_dir: Path) -> Iterator[Callable[[], None]]:
         yield draw
     finally:
         process.kill()
-        process.wait()
+        process.communicate()

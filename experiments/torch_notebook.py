@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ LATENT_DIM = 2
 LEARNING_RATE = 1e-3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
+Points = np.ndarray[Any, Any]
 Step = Callable[[], tuple[Tensor, Tensor, Tensor]]
 """One training step; returns loss, recon and kl, each []."""
 
@@ -82,7 +84,8 @@ def roll_points(t: Tensor) -> Tensor:
 def make_step(vae: VAE, compiled: bool = False) -> Step:
     """A training step of `vae`, eager or with both loss and optimiser under `torch.compile`."""
     optimizer = torch.optim.Adam(vae.parameters(), lr=LEARNING_RATE)
-    forward, update = vae, optimizer.step
+    forward: Callable[..., Any] = vae
+    update: Callable[..., Any] = optimizer.step
     if compiled:
         forward = torch.compile(vae, dynamic=False)
         update = torch.compile(optimizer.step, dynamic=False)
@@ -108,7 +111,7 @@ def latent_grid(num: int = 20) -> Tensor:
     return torch.cartesian_prod(axis, axis)
 
 
-def train(vae: VAE, num_steps: int) -> tuple[list[list[float]], list[np.ndarray]]:
+def train(vae: VAE, num_steps: int) -> tuple[list[list[float]], list[Points]]:
     """Metrics of every step, and the decoded grid before training and after every tenth of it."""
     step, grid = make_step(vae), latent_grid()
     metrics, evolution = [], [decode(vae, grid)]
@@ -120,13 +123,14 @@ def train(vae: VAE, num_steps: int) -> tuple[list[list[float]], list[np.ndarray]
 
 
 @torch.no_grad()
-def decode(vae: VAE, z: Tensor) -> np.ndarray:
+def decode(vae: VAE, z: Tensor) -> Points:
     """The decoder's output at z, as numpy."""
-    return vae.decoder(z).cpu().numpy()
+    decoded: Points = vae.decoder(z).cpu().numpy()
+    return decoded
 
 
 @torch.no_grad()
-def figure_arrays(vae: VAE) -> dict[str, np.ndarray]:
+def figure_arrays(vae: VAE) -> dict[str, Any]:
     """What the figures show of the trained model; see `experiments.figures`."""
     angles = roll_angles(10_000)
     points = roll_points(angles)
@@ -163,12 +167,10 @@ def main(settings: Settings) -> None:
     config = {"objective": "make_teaching", "beta": BETA}
     (settings.out / "config.json").write_text(json.dumps(config))
     save_metrics(settings.out / "metrics.csv", metrics)
-    np.savez(
-        settings.out / "arrays.npz",
-        **figure_arrays(vae),
-        evolution=np.stack(evolution),
-        evolution_steps=np.arange(11) * (settings.num_steps // 10),
-    )
+    arrays = figure_arrays(vae)
+    arrays["evolution"] = np.stack(evolution)
+    arrays["evolution_steps"] = np.arange(11) * (settings.num_steps // 10)
+    np.savez(settings.out / "arrays.npz", **arrays)
     from experiments.figures import draw_all
 
     draw_all(settings.out)

@@ -24,17 +24,15 @@ class Tiny(NamedTuple):
 
 
 def tiny_vae(likelihood: vae_jax.Likelihood | None = None, **options: Any) -> vae_jax.VAE:
-    """Three data and two latent dimensions, smooth networks of four units."""
+    """Three data and two latent dimensions, smooth networks of four units; `options` override."""
     parts = {
+        "encoder": vae_jax.MLPEncoder(2, (4,), jax.numpy.tanh),
+        "decoder": vae_jax.MLPDecoder(3, (4,), jax.numpy.tanh),
         "likelihood": likelihood or vae_jax.normal(),
         "prior": vae_jax.standard_normal(2),
         "data_shape": (3,),
     }
-    return vae_jax.build_vae(
-        vae_jax.MLPEncoder(2, (4,), jax.numpy.tanh),
-        vae_jax.MLPDecoder(3, (4,), jax.numpy.tanh),
-        **{**parts, **options},
-    )
+    return vae_jax.build_vae(**{**parts, **options})
 
 
 def init(vae: vae_jax.VAE, seed: int = 0) -> Any:

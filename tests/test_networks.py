@@ -10,7 +10,7 @@ from helpers import init
 from tables import NETWORKS
 
 import vae_jax
-from vae_jax.networks import as_network
+from vae_jax.networks import SPREAD, as_network
 
 each = pytest.mark.parametrize("row", NETWORKS.values(), ids=NETWORKS)
 
@@ -73,15 +73,15 @@ def test_every_parameter_is_used(row):
     assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(grads))
 
 
-def test_mlp_weights_start_uniform_within_one_over_sqrt_fan_in():
-    """Kernels and biases of layer l fill +-1 / sqrt(inputs of l), the biases too."""
+def test_mlp_weights_start_uniform_within_a_bound_set_by_fan_in():
+    """Kernels and biases of layer l fill +-SPREAD / sqrt(inputs of l), the biases too."""
     network = vae_jax.MLPEncoder(3, (100, 400))
     params = network.init(jax.random.key(0), jnp.zeros(25))["params"]
     params = jax.tree.map(np.asarray, params)
     shapes = {name: layer["kernel"].shape for name, layer in params.items()}
     assert shapes == {"hidden_0": (25, 100), "hidden_1": (100, 400), "out": (400, 6)}
     for layer in ("hidden_0", "hidden_1"):
-        bound = shapes[layer][0] ** -0.5
+        bound = SPREAD * shapes[layer][0] ** -0.5
         for leaf in params[layer].values():
             assert 0.95 * bound < np.abs(leaf).max() <= bound
             spread = np.mean(np.square(leaf)) / (bound**2 / 3)

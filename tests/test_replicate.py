@@ -59,8 +59,11 @@ def test_replicated_runs_are_single_runs(tiny, states):
 
 def test_states_are_made_by_vmap_too(tiny, states):
     """vmap(init_train_state) over keys is the row of single states."""
-    make = jax.vmap(
-        lambda rng: vae_jax.init_train_state(rng, tiny.vae.init, tiny.loss_fn, tiny.optimizer)
-    )
+
+    @jax.jit
+    @jax.vmap
+    def make(rng):
+        return vae_jax.init_train_state(rng, tiny.vae.init, tiny.loss_fn, tiny.optimizer)
+
     rngs = jax.numpy.stack([jax.random.key(seed) for seed in range(3)])
     chex.assert_trees_all_close(arrays(make(rngs)), arrays(states[1]), rtol=1e-6)

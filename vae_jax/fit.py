@@ -28,9 +28,6 @@ from vae_jax.types import BatchFn, Key, LossFn, Metrics
 SAVE_SECONDS = 10.0
 """A checkpoint is written at the first chunk's end after this time, and always at the end."""
 
-LONG_RUN = 5000
-"""From this many steps on, compiling four steps as one body pays for itself."""
-
 Program = Callable[..., tuple[TrainState, Metrics]]
 
 
@@ -201,16 +198,12 @@ def _compile(
     The program of a whole chunk compiles while the initial state's does: they need each other's
     shapes only, and together they are most of a short run's time.
     """
-    unroll = 4 if num_steps >= LONG_RUN else 1
     initial = jax.jit(start).lower()
     shapes = jax.tree.map(lambda out: jax.ShapeDtypeStruct(out.shape, out.dtype), initial.out_info)
 
     @cache
     def program(length: int) -> Program:
-        lowered = train_scan.lower(
-            shapes, *arguments, batch_fn=batch_fn, num_steps=length, unroll=unroll
-        )
-        return lowered.compile()
+        return train_scan.lower(shapes, *arguments, batch_fn=batch_fn, num_steps=length).compile()
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         first = pool.submit(initial.compile)
