@@ -40,7 +40,7 @@ class Settings:
 
 
 def train_cell(width: int, latent_dim: int, seeds: int, steps: int) -> dict[str, Any]:
-    """`seeds` replicas of one width and latent dimension: their measures [R] and grids [R, n, 2]."""
+    """`seeds` replicas of one width and latent dimension: measures [R], grids [R, n^2, 2]."""
     vae = vj.build_vae(
         vj.MLPEncoder(latent_dim, (width,) * 3),
         vj.MLPDecoder(2, (width,) * 3),
@@ -68,7 +68,7 @@ def train_cell(width: int, latent_dim: int, seeds: int, steps: int) -> dict[str,
 
 
 def evaluate_cell(vae: vj.VAE, params: Any, rng: Any) -> dict[str, Any]:
-    """Distances, coverages and active dimensions [R], and decoded grids [R, n^2, 2], of replicas."""
+    """Distances, coverages, active dimensions, each [R], and decoded grids [R, n^2, 2]."""
     rng_points, rng_prior = jax.random.split(rng)
     points = vj.swiss_roll(rng_points, 10_000)
     latents = jax.vmap(vae.prior.sample)(jax.random.split(rng_prior, 2_000))
@@ -112,7 +112,7 @@ def table(cells: dict[tuple[int, int], dict[str, Any]], settings: Settings) -> s
 
 
 def picture(cells: dict[tuple[int, int], dict[str, Any]]) -> Figure:
-    """The first seed's decoded latent grid for every width (rows) and latent dimension (columns)."""
+    """The first seed's decoded grid for every width (rows) and latent dimension (columns)."""
     widths, latent_dims = (sorted({key[axis] for key in cells}) for axis in (0, 1))
     figure = Figure(figsize=(8, 2.6 * len(widths) + 0.5))
     axes = figure.subplots(len(widths), len(latent_dims), squeeze=False)

@@ -4,6 +4,7 @@ Every file is written under a temporary name, flushed to the disk and then renam
 sees the old file or the new one and never half of either.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -17,15 +18,18 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+CHECKSUM = "sha256"
+"""The name under which a file keeps the checksum of its other arrays."""
+
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Writes the arrays of `tree` to `path`, named after their place in it.
+    """Writes the arrays of `tree` to `path`, named after their place in it, with their checksum.
 
     Raises:
         OSError: the file cannot be written; what was at `path` is untouched.
     """
     arrays = {name: _to_numpy(leaf) for name, leaf in _named_leaves(tree).items()}
-    write_atomic(path, safetensors.numpy.save(arrays))
+    write_atomic(path, safetensors.numpy.save(arrays | {CHECKSUM: _checksum(arrays)}))
 
 
 def load_tree(path: Path, template: Any) -> Any:
@@ -44,6 +48,9 @@ def load_tree(path: Path, template: Any) -> Any:
         arrays = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    checksum = arrays.pop(CHECKSUM, None)
+    if checksum is None or not np.array_equal(checksum, _checksum(arrays)):
+        raise ValueError(f"{path} is damaged: its content does not match its checksum.")
     names = _named_leaves(template)
     leaves = [_restore(path, name, arrays.get(name), leaf) for name, leaf in names.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
@@ -105,6 +112,16 @@ def _sync_folder(folder: Path) -> None:
 def _named_leaves(tree: Any) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _checksum(arrays: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """SHA-256 of names, types, shapes and bytes: [32], uint8."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _is_key(leaf: Any) -> bool:

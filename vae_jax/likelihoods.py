@@ -73,11 +73,12 @@ def normal(std: float | None = None, *, initial_std: float = 0.1) -> Likelihood:
     """
     shared: tuple[float, ...]
     if std is None:
-        check_positive("initial_std", initial_std)
+        initial_std = check_positive("initial_std", initial_std)
         shared = (2.0 * math.log(initial_std),)
         text = "normal()" if initial_std == 0.1 else f"normal(initial_std={initial_std!r})"
     else:
-        fixed = 2.0 * math.log(check_positive("std", std))
+        std = check_positive("std", std)
+        fixed = 2.0 * math.log(std)
         shared, text = (), f"normal(std={std!r})"
 
     def split(theta: Array) -> tuple[Array, Array | float]:

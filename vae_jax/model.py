@@ -148,5 +148,6 @@ def _output(network: Network, shape: tuple[int, ...], name: str) -> Any:
             jax.eval_shape(lambda: jax.random.key(0)),
             example,
         )
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"The {name} does not take an input of shape {shape}: {error}") from error
+    except (TypeError, ValueError, IndexError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"The {name} does not take an input of shape {shape}: {error}") from error

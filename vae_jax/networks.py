@@ -64,7 +64,7 @@ class MLPEncoder(nn.Module):
     activation: Activation = nn.relu
 
     def __post_init__(self) -> None:
-        check_count("latent_dim", self.latent_dim)
+        object.__setattr__(self, "latent_dim", check_count("latent_dim", self.latent_dim))
         object.__setattr__(self, "hidden", check_counts("hidden", self.hidden))
         super().__post_init__()
 
@@ -86,7 +86,7 @@ class MLPDecoder(nn.Module):
     activation: Activation = nn.relu
 
     def __post_init__(self) -> None:
-        check_count("num_out", self.num_out)
+        object.__setattr__(self, "num_out", check_count("num_out", self.num_out))
         object.__setattr__(self, "hidden", check_counts("hidden", self.hidden))
         super().__post_init__()
 

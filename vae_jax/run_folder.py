@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -41,7 +42,10 @@ def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
     folder = Path(path)
     config = read_config(folder)
     if vae is None:
-        vae = rebuild(config["vae"])
+        try:
+            vae = rebuild(config["vae"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder / CONFIG}: {error}") from error
     if not (folder / CHECKPOINT).is_file():
         raise FileNotFoundError(f"{folder} has no checkpoint yet: the run stopped before one.")
     template = {"params": jax.eval_shape(vae.init, jax.random.key(0))}
@@ -74,8 +78,10 @@ def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
 
     Raises:
         ValueError: `folder` holds something that is not a run, or is a file.
+        TypeError: `config` holds what JSON cannot.
         OSError: it cannot be written.
     """
+    content = json.dumps(config)
     moved = None
     if folder.exists():
         if not folder.is_dir():
@@ -90,7 +96,7 @@ def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_config(folder, config)
+        save_config(folder, json.loads(content))
     except OSError as error:
         raise type(error)(f"Cannot write the run folder {folder}: {error}") from error
     return moved
@@ -107,7 +113,7 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
 
     The number of steps may differ: a run can be made longer.
     """
-    old, new = _flat(read_config(folder)), _flat(config)
+    old, new = _flat(read_config(folder)), _flat(json.loads(json.dumps(config)))
     names = [n for n in new | old if n not in ("format", "num_steps") and "versions." not in n]
     if differing := [n for n in names if old.get(n) != new.get(n)]:
         listed = "; ".join(f"{n} was {old.get(n)}, is now {new.get(n)}" for n in differing)
@@ -140,12 +146,12 @@ def read_metrics(folder: Path, num_steps: int | None = None) -> Series:
     path = folder / METRICS
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    rows = rows[:num_steps]
     try:
+        with open(path, encoding="utf-8", newline="") as file:
+            header, *rows = [*csv.reader(file)] or [[]]
+        rows = rows[:num_steps]
         table = np.array(rows, np.float32).reshape(-1, len(header))
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if header[:1] != ["step"] or (num_steps is not None and len(rows) < num_steps):
         raise ValueError(f"{path} is damaged: {len(rows)} rows of {header} where more were saved.")
@@ -170,11 +176,11 @@ def _free_name(folder: Path) -> Path:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}; tuples as lists, as JSON has them."""
+    """{"a": {"b": 1}} as {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name] = value
     return flat
