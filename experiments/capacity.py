@@ -124,7 +124,7 @@ def picture(cells: dict[tuple[int, int], dict[str, Any]]) -> Figure:
         figures.draw_grid(panel, cell["grids"][0], latent_dim == 1, dot=5)
         figures.bare(panel, f"width {width}, latent {latent_dim}: loss {cell['loss'][0]:.4f}")
     figure.suptitle(
-        "More capacity follows the roll; more latent dimensions add little", fontsize=12
+        "Wide decoders bend the grid onto the roll; one latent dimension cannot", fontsize=12
     )
     return figure
 

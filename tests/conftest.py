@@ -1,11 +1,13 @@
 """Fixtures, and how the tests compile."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import optax
 import pytest
-from helpers import Tiny, tiny_vae
+from helpers import Tiny, run_fit, tiny_vae
 
 import vae_jax
 
@@ -45,3 +47,16 @@ def tiny() -> Tiny:
 def own_tiny() -> Tiny:
     """The same problem, but compiled for this file alone."""
     return make_tiny()
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, vae_jax.Fit]:
+    """The folder and the end of a run of 25 steps of `tiny`: to be read only."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return folder, run_fit(tiny, 25, run_dir=folder, settings={"rate": 0.01})
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, vae_jax.Fit], tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    return shutil.copytree(finished[0], tmp_path / "run")

@@ -49,8 +49,8 @@ def lists():
         ({"encoder": lambda x: (x, x)}, TypeError, "vae_jax.Network"),
         ({"encoder": only_mean()}, TypeError, r"\(mean, logvar\)"),
         ({"encoder": Normalised()}, ValueError, "batch_stats"),
-        pytest.param({"encoder": Branching()}, TypeError, "encoder does not take"),
-        pytest.param({"data_shape": ()}, ValueError, "encoder does not take"),
+        ({"encoder": Branching()}, TypeError, "encoder does not take"),
+        ({"data_shape": ()}, ValueError, "encoder does not take"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(options, error, message):

@@ -1,5 +1,6 @@
 """A run on the host: its files, and going on where it stood."""
 
+import functools
 import importlib
 import threading
 
@@ -13,13 +14,6 @@ import vae_jax
 from vae_jax.run_folder import read_metrics
 
 FIT = importlib.import_module("vae_jax.fit")
-
-
-@pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    """(folder, Fit) of a run of 25 steps in chunks of 10."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    return folder, run_fit(tiny, 25, run_dir=folder, settings={"rate": 0.01})
 
 
 def assert_same_end(one, other):
@@ -48,7 +42,7 @@ def test_fit_is_train_scan_with_a_named_split_of_the_key(tiny, finished):
     """rng_init makes the state, rng_run drives train_scan: fit adds nothing of its own."""
     rng_init, rng_run = jax.random.split(jax.random.key(3))
     state = vae_jax.init_train_state(rng_init, tiny.vae.init, tiny.loss_fn, tiny.optimizer)
-    options = {"batch_fn": tiny.batch_fn, "num_steps": 25, "unroll": 1}
+    options = {"batch_fn": tiny.batch_fn, "num_steps": 25}
     state, metrics = vae_jax.train_scan(state, rng_run, tiny.data, 1.0, **options)
     _, run = finished
     chex.assert_trees_all_close(arrays(run.state), arrays(state), rtol=1e-4, atol=1e-5)
@@ -128,6 +122,13 @@ def test_resuming_with_another_objective_or_vae_is_refused(tiny, finished):
     )
     with pytest.raises(ValueError, match=r"vae.likelihood was normal\(\), is now normal\(std=0.1"):
         run_fit(tiny, 30, vae=other, loss_fn=vae_jax.make_elbo(other), **options)
+
+
+@pytest.mark.xfail(reason="a partial has no __qualname__", strict=True)
+def test_a_loss_may_be_any_callable(tiny, finished):
+    """functools.partial has no name of its own, and is as good a loss as any."""
+    loss_fn = functools.partial(tiny.loss_fn)
+    assert_same_end(run_fit(tiny, 25, loss_fn=loss_fn), finished[1])
 
 
 def test_resuming_needs_a_run(tiny, tmp_path):

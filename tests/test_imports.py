@@ -19,6 +19,8 @@ LEVELS = {
     "gaussian": 1,
     "networks": 1,
     "train": 1,
+    "devices": 1,
+    "schedules": 1,
     "data.arrays": 1,
     "data.swiss_roll": 1,
     "data": 2,
@@ -33,6 +35,7 @@ LEVELS = {
     "objectives.teaching": 5,
     "objectives": 6,
     "run_folder": 5,
+    "sweep": 5,
     "fit": 6,
     "": 7,
 }

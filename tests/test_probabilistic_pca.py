@@ -36,7 +36,6 @@ def trained(vae, x):
         1.0,
         batch_fn=lambda data, rng, step: data,
         num_steps=NUM_STEPS,
-        unroll=1,
     )
     return jax.tree.map(np.asarray, state.params)
 

@@ -48,7 +48,7 @@ def test_replicated_steps_are_single_steps(tiny, states, single_steps):
 
 def test_replicated_runs_are_single_runs(tiny, states):
     """replicate(train_scan) gives metrics [R, T], the same as R runs of 20 steps."""
-    options = {"batch_fn": tiny.batch_fn, "num_steps": 20, "unroll": 1}
+    options = {"batch_fn": tiny.batch_fn, "num_steps": 20}
     run = vae_jax.replicate(train_scan)
     found = run(states[1], jax.numpy.stack(RNGS), tiny.data, BETAS, **options)
     assert found[1]["loss"].shape == (3, 20)

@@ -38,7 +38,7 @@ def test_train_scan_is_the_loop_of_train_step(tiny):
     """T steps of one program = T calls of train_step, with metrics [T], also from step T on."""
     state = init_state(tiny)
     for first in (0, 20):
-        scanned, metrics = scan(tiny, state, 20, unroll=1)
+        scanned, metrics = scan(tiny, state, 20)
         looped, history = loop(tiny, state, range(first, first + 20))
         chex.assert_trees_all_close(metrics, history, rtol=1e-4, atol=1e-5)
         chex.assert_trees_all_close(arrays(scanned), arrays(looped), rtol=1e-4, atol=1e-5)
@@ -60,7 +60,7 @@ def test_two_runs_are_one_longer_run_bit_for_bit(own_tiny):
 @pytest.mark.usefixtures("optimised")
 def test_unrolling_changes_no_more_than_rounding(own_tiny):
     """unroll=4 over 14 steps, two of them left over, is unroll=1 up to float32 rounding."""
-    one, metrics = scan(own_tiny, init_state(own_tiny), 14, unroll=1)
+    one, metrics = scan(own_tiny, init_state(own_tiny), 14)
     four, other = scan(own_tiny, init_state(own_tiny), 14, unroll=4)
     chex.assert_trees_all_close(arrays(one), arrays(four), rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(metrics, other, rtol=1e-4, atol=1e-5)
@@ -70,7 +70,7 @@ def test_the_key_decides_everything(tiny):
     """The same key gives the same run, another key another one; the state stores no key."""
     state = init_state(tiny)
     rngs = [jax.random.key(seed) for seed in (0, 0, 1)]
-    runs = [np.asarray(scan(tiny, state, 20, rng=rng, unroll=1)[1]["loss"]) for rng in rngs]
+    runs = [np.asarray(scan(tiny, state, 20, rng=rng)[1]["loss"]) for rng in rngs]
     np.testing.assert_array_equal(runs[0], runs[1])
     assert np.all(runs[0] != runs[2])
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(state)]
@@ -80,7 +80,7 @@ def test_the_key_decides_everything(tiny):
 def test_the_noise_of_a_step_belongs_to_that_step(tiny):
     """With parameters held still, the loss of step t is loss_fn(params, fold_in(rng, t), x_t)."""
     held = tiny._replace(optimizer=optax.sgd(0.0), batch_fn=lambda data, rng, step: data[:8])
-    state, metrics = scan(held, init_state(held), 5, unroll=1)
+    state, metrics = scan(held, init_state(held), 5)
     _, rng_eps = jax.random.split(RNG)
     loss_fn = jax.jit(tiny.loss_fn)
     keys = [jax.random.fold_in(rng_eps, t) for t in range(5)]
@@ -134,7 +134,7 @@ def test_raw_array_networks_train_in_the_same_program():
         jax.random.key(0), vae.init, vae_jax.make_elbo(vae), optax.adam(0.05)
     )
     _, metrics = train_scan(
-        state, RNG, None, 1.0, batch_fn=vae_jax.swiss_roll_batches(16), num_steps=200, unroll=1
+        state, RNG, None, 1.0, batch_fn=vae_jax.swiss_roll_batches(16), num_steps=200
     )
     losses = np.asarray(metrics["loss"])
     assert losses[-20:].mean() + 4 * losses[-20:].std() < losses[:20].mean()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from vae_jax.checks import check_count
-from vae_jax.types import Array, BatchFn, Key, LossFn, Metrics, Params
+from vae_jax.types import Array, BatchFn, Key, LossFn, Metrics, Params, ScheduleFn
 
 
 @functools.partial(
@@ -67,7 +67,7 @@ def train_step(state: TrainState, rng: Key, x: Array, beta: Array) -> tuple[Trai
     )
 
 
-@functools.partial(jax.jit, static_argnames=("batch_fn", "num_steps", "unroll"))
+@functools.partial(jax.jit, static_argnames=("batch_fn", "num_steps", "schedule", "unroll"))
 def train_scan(
     state: TrainState,
     rng: Key,
@@ -76,6 +76,7 @@ def train_scan(
     *,
     batch_fn: BatchFn,
     num_steps: int,
+    schedule: ScheduleFn | None = None,
     unroll: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """`num_steps` steps as one compiled program -> (state, metrics [T]).
@@ -85,7 +86,8 @@ def train_scan(
         x = batch_fn(data, rng_rows, t)
         state, metrics = train_step(state, fold_in(rng_eps, t), x, beta)
 
-    where t = state.step counts on from earlier calls: two runs of T steps with one key are one
+    with schedule(beta, t) for beta if a schedule is given; beta may then be any pytree of numbers.
+    Here t = state.step counts on from earlier calls: two runs of T steps with one key are one
     run of 2 T steps, bit for bit. `data` is an argument, not a captured constant, so it is
     neither copied into the program nor a reason to compile again.
 
@@ -102,7 +104,8 @@ def train_scan(
 
     def body(state: TrainState, _: None) -> Any:
         x = batch_fn(data, rng_rows, state.step)
-        return train_step(state, jax.random.fold_in(rng_eps, state.step), x, beta)
+        beta_now = schedule(beta, state.step) if schedule else beta
+        return train_step(state, jax.random.fold_in(rng_eps, state.step), x, beta_now)
 
     result: tuple[TrainState, Metrics]
     result = jax.lax.scan(body, state, None, length=num_steps, unroll=unroll)

@@ -25,5 +25,8 @@ Metrics: TypeAlias = dict[str, Array]
 LossFn: TypeAlias = Callable[[Params, Key, Array, Any], tuple[Array, Metrics]]
 """``(params, rng, x [B, ...], beta) -> (loss [], metrics)``; pure."""
 
+ScheduleFn: TypeAlias = Callable[[Any, Array], Any]
+"""``(beta, step []) -> beta at that step []``; pure."""
+
 BatchFn: TypeAlias = Callable[[Any, Key, Array], Array]
 """``(data, rng, step []) -> x [B, ...]``; pure, and the same ``rng`` for every step of a run."""
