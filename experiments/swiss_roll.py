@@ -19,6 +19,7 @@ from experiments.quality import distance_and_coverage, latent_points
 from vae_jax.checkpoint import save_arrays, write_json
 from vae_jax.checks import check_count, check_positive
 from vae_jax.data.swiss_roll import roll_angles, roll_point
+from vae_jax.inputs import RUNS_ONCE
 
 OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 GRID_SIZE, GRID_EXTENT = 20, 2.0
@@ -144,7 +145,7 @@ def main(settings: Settings) -> None:
     evolution = settings.out / "evolution"
     with figures_of(settings.out) as draw, ThreadPoolExecutor(max_workers=1) as pool:
         shapes = jax.eval_shape(vae.init, rng_train)
-        drawn = pool.submit(lambda: pictures.lower(vae, shapes, rng_pictures).compile())
+        drawn = pool.submit(lambda: pictures.lower(vae, shapes, rng_pictures).compile(RUNS_ONCE))
         fitted = vj.fit(
             vae, loss_fn, OPTIMIZERS[settings.optimizer](settings.learning_rate), None, rng_train,
             batch_fn=vj.swiss_roll_batches(settings.batch_size), num_steps=settings.steps,

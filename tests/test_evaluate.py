@@ -48,9 +48,10 @@ def test_kl_per_dim_sums_to_the_kl_of_the_loss(trained):
 def test_a_collapsed_dimension_has_no_kl(trained):
     """Where q(z_j | x) = N(0, 1) for all x, kl_per_dim is 0 in j, and only there."""
     vae, params = trained
-    kernel = params["encoder"]["out"]["kernel"].at[:, jnp.array([0, 2])].set(0.0)
-    bias = params["encoder"]["out"]["bias"].at[jnp.array([0, 2])].set(0.0)
-    encoder = {**params["encoder"], "out": {"kernel": kernel, "bias": bias}}
+    layers = params["encoder"]["layers"]
+    kernel = layers["out"]["kernel"].at[:, jnp.array([0, 2])].set(0.0)
+    bias = layers["out"]["bias"].at[jnp.array([0, 2])].set(0.0)
+    encoder = {"layers": {**layers, "out": {"kernel": kernel, "bias": bias}}}
     terms = np.asarray(vae_jax.kl_per_dim(vae, {**params, "encoder": encoder}, X))
     assert terms[0] == 0
     assert terms[1] > 1e-3
@@ -67,7 +68,7 @@ def test_samples_have_the_moments_of_the_model():
     )
     weights = np.float32([[1.0, 0.0], [0.5, -1.0], [0.0, 0.3]])
     bias = np.float32([1.0, 0.0, -2.0])
-    params = {"decoder": {"out": {"kernel": weights.T, "bias": bias}}}
+    params = {"decoder": {"layers": {"out": {"kernel": weights.T, "bias": bias}}}}
     draw = jax.jit(lambda rng: vae_jax.sample(vae, params, rng, 4000))
     x = np.asarray(draw(jax.random.key(0)))
     assert x.shape == (4000, 3)

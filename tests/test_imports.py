@@ -35,6 +35,7 @@ LEVELS = {
     "objectives.teaching": 5,
     "objectives": 6,
     "run_folder": 5,
+    "replicas": 4,
     "sweep": 5,
     "fit": 6,
     "": 7,

@@ -33,7 +33,8 @@ def exact_linear_vae(std=0.3):
         "kernel": np.concatenate([gain, np.zeros((4, 2))], axis=1),
         "bias": np.concatenate([-bias @ gain, np.log(variance)]),
     }
-    params = {"encoder": {"out": encoder}, "decoder": {"out": {"kernel": weights.T, "bias": bias}}}
+    decoder = {"kernel": weights.T, "bias": bias}
+    params = {"encoder": {"layers": {"out": encoder}}, "decoder": {"layers": {"out": decoder}}}
     evidence = stats.multivariate_normal(bias, weights @ weights.T + std**2 * np.eye(4))
     return vae, params, evidence
 

@@ -76,7 +76,7 @@ def test_every_parameter_is_used(row):
 def test_mlp_weights_start_uniform_within_a_bound_set_by_fan_in():
     """Kernels and biases of layer l fill +-SPREAD / sqrt(inputs of l), the biases too."""
     network = vae_jax.MLPEncoder(3, (100, 400))
-    params = network.init(jax.random.key(0), jnp.zeros(25))["params"]
+    params = network.init(jax.random.key(0), jnp.zeros(25))["params"]["layers"]
     params = jax.tree.map(np.asarray, params)
     shapes = {name: layer["kernel"].shape for name, layer in params.items()}
     assert shapes == {"hidden_0": (25, 100), "hidden_1": (100, 400), "out": (400, 6)}
@@ -93,7 +93,7 @@ def test_affine_networks_are_affine():
     network = vae_jax.MLPDecoder(4, ())
     x = np.float32([[1.0, -2.0], [0.5, 3.0]])
     variables = network.init(jax.random.key(0), x)
-    layer = variables["params"]["out"]
+    layer = variables["params"]["layers"]["out"]
     wanted = x @ layer["kernel"] + layer["bias"]
     np.testing.assert_allclose(network.apply(variables, x), wanted, rtol=1e-6)
 

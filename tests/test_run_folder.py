@@ -45,11 +45,11 @@ def test_networks_of_your_own_are_loaded_by_passing_the_vae(tiny, tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(copied):
     """Other shapes or other parts: ValueError naming the file and the array."""
     wider = tiny_vae(decoder=vae_jax.MLPDecoder(3, (5,)))
-    with pytest.raises(ValueError, match=r"decoder/hidden_0/\w+ as float32") as error:
+    with pytest.raises(ValueError, match=r"decoder/layers/hidden_0/\w+ as float32") as error:
         vae_jax.load_run(copied, wider)
     assert str(copied / CHECKPOINT) in str(error.value)
     deeper = tiny_vae(decoder=vae_jax.MLPDecoder(3, (4, 4)))
-    with pytest.raises(ValueError, match="does not hold params/decoder/hidden_1"):
+    with pytest.raises(ValueError, match="does not hold params/decoder/layers/hidden_1"):
         vae_jax.load_run(copied, deeper)
 
 

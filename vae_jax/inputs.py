@@ -9,6 +9,9 @@ import numpy as np
 from vae_jax.model import VAE, check_batch
 from vae_jax.types import BatchFn, Key
 
+RUNS_ONCE: Any = {"xla_backend_optimization_level": 0}
+"""Compiler options for a program whose compiling takes longer than its running."""
+
 
 def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
     """`data` as the run will use it: an array on the device, anything else as it is.
@@ -29,7 +32,8 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
         _check_finite("data", np.asarray(data))
         if data.shape[1:] == vae.data_shape:
             vae.likelihood.check(np.asarray(data))
-    batch = jax.jit(batch_fn)(data, rng, jnp.zeros((), jnp.int32))
+    first = jax.jit(batch_fn).lower(data, rng, jnp.zeros((), jnp.int32))
+    batch = first.compile(RUNS_ONCE)(data, rng, jnp.zeros((), jnp.int32))
     check_batch(vae, batch)
     values = np.asarray(batch)
     _check_kind("the first batch", values)

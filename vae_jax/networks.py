@@ -3,6 +3,7 @@
 This is the only file that imports flax.linen.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,23 +32,36 @@ class Network(NamedTuple):
     apply: Callable[[Params, Array], Any]
 
 
-def _uniform(bound: float) -> Callable[..., Array]:
-    def init(rng: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(rng, shape, dtype, -bound, bound)
+def _init_layers(rng: Key, sizes: tuple[int, ...]) -> dict[str, dict[str, Array]]:
+    """Kernels [fan_in, fan_out] and biases [fan_out] of dense layers between these sizes.
 
-    return init
+    All come from one draw, which compiles once; a draw for each array compiles many times over
+    and took most of the time to a small network's first step.
+    """
+    shapes = list(itertools.pairwise(sizes))
+    lengths = [(fan_in + 1) * fan_out for fan_in, fan_out in shapes]
+    draw = jax.random.uniform(rng, (sum(lengths),), minval=-SPREAD, maxval=SPREAD)
+    parts = jnp.split(draw, list(itertools.accumulate(lengths))[:-1])
+    layers = {}
+    for name, (fan_in, fan_out), part in zip(_names(sizes), shapes, parts, strict=True):
+        block = part.reshape(fan_in + 1, fan_out) * fan_in**-0.5
+        layers[name] = {"kernel": block[:-1], "bias": block[-1]}
+    return layers
 
 
-def _dense(features: int, inputs: Array, name: str) -> Array:
-    bound = SPREAD * inputs.shape[-1] ** -0.5
-    layer = nn.Dense(features, kernel_init=_uniform(bound), bias_init=_uniform(bound), name=name)
-    return layer(inputs)
+def _names(sizes: tuple[int, ...]) -> list[str]:
+    return [*(f"hidden_{index}" for index in range(len(sizes) - 2)), "out"]
 
 
-def _mlp(inputs: Array, hidden: tuple[int, ...], num_out: int, activation: Activation) -> Array:
-    for index, width in enumerate(hidden):
-        inputs = activation(_dense(width, inputs, f"hidden_{index}"))
-    return _dense(num_out, inputs, "out")
+def _mlp(
+    module: nn.Module, inputs: Array, hidden: tuple[int, ...], num_out: int, activation: Activation
+) -> Array:
+    sizes = (inputs.shape[-1], *hidden, num_out)
+    layers = module.param("layers", _init_layers, sizes)
+    *before, out = (layers[name] for name in _names(sizes))
+    for layer in before:
+        inputs = activation(inputs @ layer["kernel"] + layer["bias"])
+    return inputs @ out["kernel"] + out["bias"]
 
 
 class MLPEncoder(nn.Module):
@@ -70,7 +84,7 @@ class MLPEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        out = _mlp(x, self.hidden, 2 * self.latent_dim, self.activation)
+        out = _mlp(self, x, self.hidden, 2 * self.latent_dim, self.activation)
         mean, logvar = jnp.split(out, 2, axis=-1)
         return mean, logvar
 
@@ -92,7 +106,7 @@ class MLPDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        return _mlp(z, self.hidden, self.num_out, self.activation)
+        return _mlp(self, z, self.hidden, self.num_out, self.activation)
 
 
 def as_network(network: Any) -> Network:
