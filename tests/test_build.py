@@ -63,7 +63,7 @@ def test_building_computes_nothing():
     """A network of 10^12 weights is checked by its shapes alone."""
     vae = tiny_vae(encoder=vae_jax.MLPEncoder(2, (1_000_000, 1_000_000)))
     shapes = jax.eval_shape(vae.init, jax.random.key(0))
-    assert shapes["encoder"]["hidden_1"]["kernel"].shape == (1_000_000, 1_000_000)
+    assert (1_000_000, 1_000_000) in [leaf.shape for leaf in jax.tree.leaves(shapes)]
 
 
 def test_learned_parameters_of_the_likelihood_follow_the_decoder():

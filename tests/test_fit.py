@@ -124,7 +124,6 @@ def test_resuming_with_another_objective_or_vae_is_refused(tiny, finished):
         run_fit(tiny, 30, vae=other, loss_fn=vae_jax.make_elbo(other), **options)
 
 
-@pytest.mark.xfail(reason="a partial has no __qualname__", strict=True)
 def test_a_loss_may_be_any_callable(tiny, finished):
     """functools.partial has no name of its own, and is as good a loss as any."""
     loss_fn = functools.partial(tiny.loss_fn)

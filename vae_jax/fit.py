@@ -149,7 +149,7 @@ def _config(
     """What config.json says of the run, and what must be the same on resuming."""
     return {
         "vae": describe(vae),
-        "objective": loss_fn.__qualname__.split(".")[0],
+        "objective": getattr(loss_fn, "__qualname__", type(loss_fn).__name__).split(".")[0],
         "beta": beta,
         "num_steps": num_steps,
         "rng": np.asarray(jax.random.key_data(rng)).tolist(),

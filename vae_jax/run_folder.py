@@ -114,8 +114,10 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     The number of steps may differ: a run can be made longer.
     """
     old, new = _flat(read_config(folder)), _flat(json.loads(json.dumps(config)))
-    names = [n for n in new | old if n not in ("format", "num_steps") and "versions." not in n]
-    if differing := [n for n in names if old.get(n) != new.get(n)]:
+    free = ("format", "num_steps", *(name for name in old if name.startswith("versions.")))
+    names = [name for name in new | old if name not in free]
+    # repr, since a NaN is the same setting as before but not equal to it.
+    if differing := [n for n in names if repr(old.get(n)) != repr(new.get(n))]:
         listed = "; ".join(f"{n} was {old.get(n)}, is now {new.get(n)}" for n in differing)
         raise ValueError(
             f"{folder} cannot be resumed with other settings: {listed}. "
