@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 import vae_jax
 
-NUM_STEPS = 4000
+NUM_STEPS = 10_000
 
 
 def low_rank_data():

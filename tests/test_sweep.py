@@ -7,6 +7,8 @@ import pytest
 from helpers import tiny_vae
 
 import vae_jax
+from experiments import sweep as sweep_experiment
+from experiments.sweep import parse_grid
 from vae_jax import schedules
 from vae_jax.devices import make_mesh, shard_batches
 from vae_jax.sweep import Problem, product, replica, sweep
@@ -171,3 +173,42 @@ def test_a_spread_batch_is_the_same_batch():
     spread = shard_batches(BATCHES, mesh)
     rng, step = jax.random.key(0), jax.numpy.int32(3)
     np.testing.assert_array_equal(jax.jit(spread)(DATA, rng, step), BATCHES(DATA, rng, step))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("beta=1e-3,2 seed=0..2", 6),
+        ("seed=4", 1),
+        ("beta=.5 seed=-1..1,7 hidden_dim=8,16", 8),
+    ],
+)
+def test_grids_read_as_written(text, rows):
+    """name=value,value and name=first..last, every combination of them."""
+    assert len(parse_grid(text)) == rows
+    assert parse_grid("beta=0.5 seed=3..4") == [{"beta": 0.5, "seed": 3}, {"beta": 0.5, "seed": 4}]
+
+
+@pytest.mark.parametrize(
+    "text", ["beta", "beta=", "=1", "beta=a", "seed=3..1", "beta=1 beta=2", ""]
+)
+def test_grids_that_cannot_be_read_are_refused(text):
+    """ValueError, before anything is trained."""
+    with pytest.raises(ValueError, match=r"grid|No values|empty"):
+        parse_grid(text) or run([])
+
+
+def test_the_sweep_experiment_leaves_figures_and_a_run(tmp_path):
+    """Three figures, the table, the metrics [R, T], and the best replica as a run."""
+    grid = "beta=1e-3,1e-2 seed=0..1"
+    sweep_experiment.main(
+        sweep_experiment.Settings(grid=grid, steps=20, hidden_dim=4, out=tmp_path / "sweep")
+    )
+    for name in ("rate_distortion", "latent_grids", "collapse"):
+        assert (tmp_path / "sweep" / f"{name}.png").is_file()
+    with np.load(tmp_path / "sweep" / "metrics.npz") as file:
+        assert file["loss"].shape == (4, 20)
+        np.testing.assert_allclose(file["beta"], [1e-3, 1e-3, 1e-2, 1e-2])
+    best = vae_jax.load_run(tmp_path / "sweep" / "best")
+    assert best.vae.encoder.hidden == (4, 4, 4)
+    assert best.config["objective"] == "make_teaching"

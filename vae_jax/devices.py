@@ -22,7 +22,8 @@ def use_all_cores() -> None:
     To be called before anything is computed; afterwards, and where the number of CPU devices has
     been set already, it changes nothing. Accelerators are unaffected.
     """
-    if jax.config.read("jax_num_cpu_devices") > 0 or FLAG in os.environ.get("XLA_FLAGS", ""):
+    chosen = getattr(jax.config, "jax_num_cpu_devices", -1) > 0
+    if chosen or FLAG in os.environ.get("XLA_FLAGS", ""):
         return
     with contextlib.suppress(RuntimeError):  # the devices exist already
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax.checkpoint import load_tree, read_json, write_atomic, write_json
+from vae_jax.checkpoint import load_tree, read_json, save_tree, write_atomic, write_json
 from vae_jax.model import VAE
-from vae_jax.spec import rebuild
+from vae_jax.spec import describe, rebuild
 from vae_jax.types import Params
 
 FORMAT = 1
@@ -106,6 +106,27 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.json with the format number and the versions that made it."""
     versions = {name: version(name) for name in ("jax", "flax", "vae-jax")}
     write_json(folder / CONFIG, {"format": FORMAT, "versions": versions, **config})
+
+
+def save_run(
+    folder: Path,
+    vae: VAE,
+    params: Params,
+    metrics: Series,
+    *,
+    objective: str,
+    settings: Mapping[str, Any],
+) -> None:
+    """Writes a finished run, trained elsewhere, that `load_run` opens; it cannot be resumed.
+
+    Raises:
+        ValueError, TypeError, OSError: as `create`.
+    """
+    steps = len(metrics["loss"])
+    kept = {"beta": float(settings.get("beta", 1.0)), "num_steps": steps, "settings": settings}
+    create(folder, {"vae": describe(vae), "objective": objective, **kept})
+    append_metrics(folder, 1, metrics)
+    save_tree(folder / CHECKPOINT, {"params": params})
 
 
 def check_same(folder: Path, config: Mapping[str, Any]) -> None:
