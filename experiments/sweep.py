@@ -57,6 +57,8 @@ def parse_grid(text: str) -> list[Row]:
                 f"{', or names a setting twice' if name in axes else ''}."
             )
         axes[name] = [value for part in values.split(",") for value in _values(part, word)]
+    if not axes:
+        raise ValueError("--grid is empty; give it at least one setting, e.g. seed=0..7.")
     return product(**axes)
 
 

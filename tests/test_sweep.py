@@ -194,8 +194,8 @@ def test_grids_read_as_written(text, rows):
 )
 def test_grids_that_cannot_be_read_are_refused(text):
     """ValueError, before anything is trained."""
-    with pytest.raises(ValueError, match=r"grid|No values|empty"):
-        parse_grid(text) or run([])
+    with pytest.raises(ValueError, match="grid"):
+        parse_grid(text)
 
 
 def test_the_sweep_experiment_leaves_figures_and_a_run(tmp_path):
