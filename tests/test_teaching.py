@@ -21,8 +21,9 @@ def test_the_teaching_form_is_a_gaussian_decoder_in_nats(beta):
         params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), init(course))
 
         def value(loss_fn, beta):
-            loss = lambda params: loss_fn(params, jax.random.key(2), X, beta)[0]  # noqa: E731
-            return jax.jit(jax.value_and_grad(loss))(params)
+            gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+            (loss, _), grads = gradient(params, jax.random.key(2), X, beta)
+            return loss, grads
 
         loss, grads = jax.device_get(value(vae_jax.make_teaching(course), beta))
         bound, bound_grads = jax.device_get(value(vae_jax.make_elbo(nats), 1.0))
