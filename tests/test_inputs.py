@@ -80,3 +80,31 @@ def test_wrong_numbers_are_refused(tiny, tmp_path, option, value):
     with pytest.raises((ValueError, TypeError), match=option):
         run_fit(tiny, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_list_of_rows_is_an_array(tiny):
+    """fit(data=[[...], ...]) trains as on the array of the same numbers."""
+    rows = np.asarray(tiny.data)
+    listed, whole = run_fit(tiny, 3, data=rows.tolist()), run_fit(tiny, 3, data=rows)
+    np.testing.assert_array_equal(listed.metrics["loss"], whole.metrics["loss"])
+
+
+@pytest.mark.parametrize("rng", [0, np.uint32([0, 1]), None])
+def test_what_is_no_key_is_refused(tiny, rng):
+    """TypeError that names jax.random.key."""
+    with pytest.raises(TypeError, match=r"jax\.random\.key"):
+        vae_jax.fit(
+            tiny.vae, tiny.loss_fn, tiny.optimizer, tiny.data, rng, batch_fn=tiny.batch_fn,
+            num_steps=3,
+        )  # fmt: skip
+
+
+def test_a_metric_that_is_no_number_is_refused(tiny):
+    """ValueError naming it, before the first step."""
+
+    def loss_fn(params, rng, x, beta):
+        loss, metrics = tiny.loss_fn(params, rng, x, beta)
+        return loss, {**metrics, "means": x.mean(axis=0)}
+
+    with pytest.raises(ValueError, match="'means'"):
+        run_fit(tiny, 3, loss_fn=loss_fn)

@@ -121,3 +121,16 @@ def test_parts_of_the_users_own_have_no_text(name):
     assert vae_jax.to_text(vae_jax.MLPEncoder(2, (3,), lambda x: x)) is None
     own = vae_jax.normal()._replace(text="laplace()")
     assert vae_jax.to_text(own) is None
+
+
+def test_an_argument_given_twice_is_refused():
+    """Python refuses f(a=1, a=2), and so does from_text."""
+    with pytest.raises(ValueError, match="twice"):
+        vae_jax.from_text("normal(std=1.0, std=2.0)")
+
+
+@pytest.mark.parametrize("kind", [vae_jax.MLPEncoder, vae_jax.MLPDecoder])
+def test_an_activation_is_a_function(kind):
+    """A name in quotes is refused when the network is made, not when it is run."""
+    with pytest.raises(TypeError, match="activation"):
+        kind(2, (3,), "relu")

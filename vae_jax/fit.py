@@ -1,6 +1,7 @@
 """The host's side of a run: chunks of `train_scan`, and between them progress, checks and files."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import optax
 from vae_jax import run_folder
 from vae_jax.checkpoint import load_tree, save_tree
 from vae_jax.checks import check_count, check_number
-from vae_jax.inputs import check_inputs
+from vae_jax.inputs import check_inputs, check_key
 from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.model import VAE
 from vae_jax.progress import show_nothing, show_progress
@@ -27,6 +28,8 @@ from vae_jax.types import BatchFn, Key, LossFn, Metrics
 
 SAVE_SECONDS = 10.0
 """A checkpoint is written at the first chunk's end after this time, and always at the end."""
+
+_initial = jax.jit(init_train_state, static_argnums=(1, 2, 3))
 
 Program = Callable[..., tuple[TrainState, Metrics]]
 
@@ -74,6 +77,7 @@ def fit(
             been saved.
         Interrupted: after Ctrl-C, once the running chunk is finished and saved.
     """
+    check_key(rng)
     num_steps, beta = check_count("num_steps", num_steps), check_number("beta", beta)
     if beta < 0:
         raise ValueError(f"beta must be at least 0, got {beta}.")
@@ -83,7 +87,7 @@ def fit(
     config = _config(vae, loss_fn, beta, num_steps, rng, settings)
     _open(folder, resume, config)
     rng_init, rng_run = jax.random.split(rng)
-    start = partial(init_train_state, rng_init, vae.init, loss_fn, optimizer)
+    start = partial(_initial, rng_init, vae.init, loss_fn, optimizer)
     arguments = (rng_run, data, jnp.float32(beta))
     state, program = _compile(start, arguments, batch_fn, chunk_steps, num_steps)
     state, history = _restore(folder, resume, state, num_steps)
@@ -147,6 +151,11 @@ def _config(
     settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What config.json says of the run, and what must be the same on resuming."""
+    for name, value in (settings or {}).items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"settings[{name!r}] cannot be kept as JSON: {error}") from error
     return {
         "vae": describe(vae),
         "objective": getattr(loss_fn, "__qualname__", type(loss_fn).__name__).split(".")[0],
@@ -198,17 +207,20 @@ def _compile(
     The program of a whole chunk compiles while the initial state's does: they need each other's
     shapes only, and together they are most of a short run's time.
     """
-    initial = jax.jit(start).lower()
-    shapes = jax.tree.map(lambda out: jax.ShapeDtypeStruct(out.shape, out.dtype), initial.out_info)
+    shapes = jax.eval_shape(start)
 
     @cache
     def program(length: int) -> Program:
-        return train_scan.lower(shapes, *arguments, batch_fn=batch_fn, num_steps=length).compile()
+        lowered = train_scan.lower(shapes, *arguments, batch_fn=batch_fn, num_steps=length)
+        for name, out in lowered.out_info[1].items():
+            if out.shape != (length,):
+                raise ValueError(f"The metric {name!r} of a step must be one number, shape ().")
+        return lowered.compile()
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        first = pool.submit(initial.compile)
+        first = pool.submit(start)
         program(min(chunk_steps, num_steps))
-        return first.result()(), program
+        return first.result(), program
 
 
 def _run(

@@ -24,6 +24,8 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
         ValueError: no rows, NaN or infinite values (with the first rows that hold them), values
             outside the likelihood's support, or examples of another shape than the VAE's.
     """
+    if isinstance(data, list):
+        data = np.asarray(data)
     if isinstance(data, np.ndarray | jax.Array):
         _check_kind("data", np.asarray(data))
         data = jnp.asarray(data)
@@ -42,13 +44,19 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
     return data
 
 
+def check_key(rng: Any) -> None:
+    """Raises TypeError unless `rng` is a key, as `jax.random.key(seed)` makes it."""
+    if not isinstance(rng, jax.Array) or not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"rng must be a key such as jax.random.key(0), got {rng!r}.")
+
+
 def _check_kind(name: str, values: np.ndarray[Any, Any]) -> None:
-    if values.dtype.kind not in "fiub":
+    if not jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.kind not in "iub":
         raise TypeError(f"{name} must hold real numbers, got type {values.dtype}.")
 
 
 def _check_finite(name: str, values: np.ndarray[Any, Any]) -> None:
-    if values.dtype.kind != "f" or np.isfinite(values).all():
+    if values.dtype.kind in "iub" or np.isfinite(values).all():
         return
     bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     rows = np.flatnonzero(bad)

@@ -27,7 +27,8 @@ class Likelihood(NamedTuple):
     """
 
     text: str
-    """The call that makes this record, as `from_text` reads it."""
+    """The call that makes this record, as `from_text` reads it; a record changed by `_replace`
+    needs a text of its own, or a saved run would be rebuilt without the change."""
     num_params: int
     """P, the decoder's outputs per data dimension."""
     log_prob: Callable[[Array, Array], Array]
@@ -112,7 +113,7 @@ def squared_error() -> Likelihood:
 
 
 def _check_real(x: np.ndarray) -> None:
-    if not np.issubdtype(x.dtype, np.floating):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
             f"This likelihood is a density over real numbers, got data of type {x.dtype}; "
             f"convert and scale it first, e.g. x.astype('float32') / 255 for 8-bit images."

@@ -32,6 +32,11 @@ class Network(NamedTuple):
     apply: Callable[[Params, Array], Any]
 
 
+def _check_activation(activation: object) -> None:
+    if not callable(activation):
+        raise TypeError(f"activation must be a function such as jax.nn.relu, got {activation!r}.")
+
+
 def _init_layers(rng: Key, sizes: tuple[int, ...]) -> dict[str, dict[str, Array]]:
     """Kernels [fan_in, fan_out] and biases [fan_out] of dense layers between these sizes.
 
@@ -80,6 +85,7 @@ class MLPEncoder(nn.Module):
     def __post_init__(self) -> None:
         object.__setattr__(self, "latent_dim", check_count("latent_dim", self.latent_dim))
         object.__setattr__(self, "hidden", check_counts("hidden", self.hidden))
+        _check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -102,6 +108,7 @@ class MLPDecoder(nn.Module):
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_out", check_count("num_out", self.num_out))
         object.__setattr__(self, "hidden", check_counts("hidden", self.hidden))
+        _check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +104,7 @@ def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
 
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.json with the format number and the versions that made it."""
-    versions = {name: version(name) for name in ("jax", "flax", "vae-jax")}
+    versions = {name: _version(name) for name in ("jax", "flax", "vae-jax")}
     write_json(folder / CONFIG, {"format": FORMAT, "versions": versions, **config})
 
 
@@ -157,6 +157,8 @@ def append_metrics(folder: Path, first_step: int, metrics: Series) -> None:
         writer.writerow([step, *(f"{value:.9g}" for value in values)])
     with open(path, "a", encoding="utf-8") as file:
         file.write(rows.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_metrics(folder: Path, num_steps: int | None = None) -> Series:
@@ -191,6 +193,13 @@ def keep_metrics(folder: Path, num_steps: int) -> Series:
     lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
     write_atomic(folder / METRICS, "".join(lines[: num_steps + 1]).encode())
     return kept
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
 
 
 def _free_name(folder: Path) -> Path:

@@ -56,6 +56,8 @@ def from_text(text: str) -> Any:
     if not isinstance(call, ast.Call):
         return PARTS[name.id]()
     keywords = {str(k.arg): _literal(k.value, text) for k in call.keywords}
+    if len(keywords) < len(call.keywords):
+        raise ValueError(f"{text!r} gives an argument twice.")
     try:
         return PARTS[name.id](*(_literal(value, text) for value in call.args), **keywords)
     except TypeError as error:
