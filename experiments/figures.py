@@ -5,7 +5,10 @@ viridis along the roll, blue-orange x lightness over the latent plane).
 """
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +30,55 @@ LIMIT = 1.15
 
 def draw_all(run_dir: Path) -> None:
     """Writes every figure of the run in `run_dir` from its arrays.npz and metrics.csv."""
+    for draw in drawings(run_dir):
+        draw()
+
+
+def drawings(run_dir: Path) -> list[Callable[[], None]]:
+    """One function for each figure, that draws and writes it; the animation, which takes as long
+    as half of the others, comes first."""
     with np.load(run_dir / "arrays.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     points, means = arrays["points"], arrays["latent_means"]
     line = means.shape[1] == 1
     evolution = (arrays["evolution"], arrays["evolution_steps"], points, line)
     figures = {
-        "data": data(points, arrays["angles"]),
-        "loss": loss(run_dir),
-        "reconstruction": reconstruction(arrays["originals"], arrays["reconstructions"]),
-        "latent_grid": (latent_line if line else latent_grid)(arrays["grid"], points),
-        "latent_evolution": latent_evolution(*evolution),
-        "latent_space": latent_space(means, arrays["angles"]),
-        "samples": samples(arrays["samples"], points),
+        "latent_evolution": lambda: latent_evolution(*evolution),
+        "data": lambda: data(points, arrays["angles"]),
+        "loss": lambda: loss(run_dir),
+        "reconstruction": lambda: reconstruction(arrays["originals"], arrays["reconstructions"]),
+        "latent_grid": lambda: (latent_line if line else latent_grid)(arrays["grid"], points),
+        "latent_space": lambda: latent_space(means, arrays["angles"]),
+        "samples": lambda: samples(arrays["samples"], points),
     }
-    for name, figure in figures.items():
-        save(figure, run_dir / f"{name}.png")
-    animate(*evolution, run_dir / "latent_evolution.gif")
+
+    def write(name: str) -> None:
+        save(figures[name](), run_dir / f"{name}.png")
+
+    return [
+        lambda: animate(*evolution, run_dir / "latent_evolution.gif"),
+        *(partial(write, name) for name in figures),
+    ]
+
+
+def draw_on_all_cores(run_dir: Path) -> None:
+    """`draw_all`, shared with copies of this process where the system can fork.
+
+    For a process without threads, such as this file run as a program.
+    """
+    todo, shares = drawings(run_dir), min(4, os.cpu_count() or 1)
+    children = []
+    for share in range(1, shares if hasattr(os, "fork") else 1):
+        child = os.fork()
+        if child == 0:
+            for draw in todo[share::shares]:
+                draw()
+            os._exit(0)
+        children.append(child)
+    for draw in todo[:: 1 + len(children)]:
+        draw()
+    if any(os.waitpid(child, 0)[1] for child in children):
+        raise OSError("a figure could not be drawn")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -253,4 +288,4 @@ def _smooth(values: Points, window: int = 25) -> Points:
 
 
 if __name__ == "__main__" and sys.stdin.readline():
-    draw_all(Path(sys.argv[1]))
+    draw_on_all_cores(Path(sys.argv[1]))
