@@ -1,6 +1,7 @@
 """What width and latent dimension do: latent grids and numbers over several seeds of each."""
 
 import dataclasses
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from experiments import figures, saved_run
 from experiments.command import run
 from experiments.quality import distance_and_coverage, latent_points
 from vae_jax.checkpoint import save_arrays, write_atomic
-from vae_jax.checks import check_count
+from vae_jax.checks import check_count, check_counts
 from vae_jax.progress import show_progress
 
 BETA, BATCH, RATE, GRID = 0.01, 128, 1e-3, 20
@@ -129,9 +130,26 @@ def picture(cells: dict[tuple[int, int], dict[str, Any]]) -> Figure:
     return figure
 
 
+def read_cell(path: Path) -> dict[str, Any]:
+    """The content of a cell's file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in (*MEASURES, "grids")}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to train it again.") from error
+
+
 def main(settings: Settings) -> None:
     check_count("seeds", settings.seeds)
     check_count("steps", settings.steps)
+    if not check_counts("widths", settings.widths) or not check_counts(
+        "latent_dims", settings.latent_dims
+    ):
+        raise ValueError("--widths and --latent-dims need at least one number each.")
     settings.out.mkdir(parents=True, exist_ok=True)
     cells = {}
     for width in settings.widths:
@@ -142,8 +160,7 @@ def main(settings: Settings) -> None:
             path = settings.out / name
             if not path.exists():
                 save_arrays(path, train_cell(width, latent_dim, settings.seeds, settings.steps))
-            with np.load(path, allow_pickle=False) as file:
-                cells[width, latent_dim] = dict(file)
+            cells[width, latent_dim] = read_cell(path)
     figures.save(picture(cells), settings.out / "capacity.png")
     write_atomic(settings.out / "table.md", table(cells, settings).encode())
     print(table(cells, settings) + f"\n{settings.out}")

@@ -22,7 +22,7 @@ def run(main: Callable[[Settings], Any], settings: type[Settings]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'Interrupted.'}", file=sys.stderr)
+        print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         if hasattr(interrupt, "step"):
             print(f"Go on with: {resume_command()}", file=sys.stderr)
         sys.exit(130)

@@ -33,8 +33,12 @@ def main(settings: Settings) -> None:
     saved = saved_run.load(settings.run)
     size, latent_dim = check_count("size", settings.size, 2), saved.vae.prior.latent_dim
     extent = check_positive("extent", settings.extent)
+    if size > 1000:
+        raise ValueError(f"size must be at most 1000 (a million points), got {size}.")
     latents = latent_points(size, extent, latent_dim, settings.dims)
     grid = np.asarray(vj.decode_mean(saved.vae, saved.params, latents))
+    if not np.isfinite(grid).all():
+        raise ValueError(f"The decoder overflows at extent {extent:g}; the prior lives within 4.")
     points = saved_run.roll_points(0, 10_000)
     if latent_dim == 1:
         figure = figures.latent_line(grid, points, extent)

@@ -43,6 +43,8 @@ def latent_points(
         ValueError: a dimension that does not exist, or twice the same.
     """
     if latent_dim == 1:
+        if dims != (0, 1):
+            raise ValueError(f"One latent dimension has no plane of dimensions {dims}.")
         return np.linspace(-extent, extent, size**2, dtype=np.float32)[:, None]
     if len({*dims}) != 2 or not all(0 <= dim < latent_dim for dim in dims):
         raise ValueError(

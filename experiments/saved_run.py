@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 import vae_jax as vj
+from vae_jax.checks import check_count, check_seed
 from vae_jax.data.swiss_roll import roll_angles, roll_point
 
 
@@ -26,5 +27,11 @@ def load(path: Path) -> vj.Run:
 
 
 def roll_points(seed: int, num_points: int) -> Any:
-    """Fresh points of the roll, [num_points, 2]."""
-    return np.asarray(roll_point(roll_angles(jax.random.key(seed), num_points)))
+    """Fresh points of the roll, [num_points, 2], at most a million.
+
+    Raises:
+        TypeError, ValueError: a number that is not as said.
+    """
+    if check_count("points", num_points) > 1_000_000:
+        raise ValueError(f"points must be at most 1,000,000, got {num_points:,}.")
+    return np.asarray(roll_point(roll_angles(jax.random.key(check_seed(seed)), num_points)))

@@ -18,8 +18,9 @@ from vae_jax.data.swiss_roll import swiss_roll
 from vae_jax.devices import use_all_cores
 from vae_jax.run_folder import create, save_run
 from vae_jax.schedules import SCHEDULES
-from vae_jax.sweep import Problem, Row, Sweep, product, replica, sweep
+from vae_jax.sweep import Problem, Row, Sweep, check_table, product, replica, sweep
 
+SHAPES = ("hidden_dim", "latent_dim", "batch_size")
 DEFAULT_GRID = f"beta={','.join(f'{beta:.3g}' for beta in np.logspace(-4, 1, 8))} seed=0..7"
 GRID_SIZE = 20
 
@@ -30,7 +31,7 @@ class Settings:
 
     grid: str = DEFAULT_GRID
     """Values of every setting that varies, e.g. "beta=1e-3,1e-2 seed=0..31 hidden_dim=32,64".
-    Settings: beta, seed, learning_rate, std, the schedule's numbers (one compile for all);
+    Settings: beta, seed, learning_rate, the schedule's numbers (one compile for all);
     hidden_dim, latent_dim, batch_size (a compile for each)."""
     steps: int = 1000
     """Training steps."""
@@ -67,6 +68,8 @@ def _values(part: str, word: str) -> list[Any]:
         first, last = int(found[1]), int(found[2])
         if last < first:
             raise ValueError(f"{part} in --grid is empty: its last number is below its first.")
+        if last - first >= 100_000:
+            raise ValueError(f"{part} in --grid has {last - first + 1:,} values; 100,000 at most.")
         return list(range(first, last + 1))
     try:
         return [int(part) if re.fullmatch(r"-?\d+", part) else float(part)]
@@ -125,6 +128,11 @@ def main(settings: Settings) -> None:
     table = [{"hidden_dim": settings.hidden_dim} | row for row in parse_grid(settings.grid)]
     use_all_cores()
     schedule = SCHEDULES[settings.schedule]
+    check_count("steps", settings.steps)
+    check_table(problem, table, schedule)
+    shapes = [{name: row[name] for name in SHAPES if name in row} for row in table]
+    for shape in [dict(pairs) for pairs in {tuple(each.items()) for each in shapes}]:
+        problem(**shape)
     if moved := create(settings.out, {"vae": {}, "settings": {"grid": settings.grid}}):
         print(f"The older sweep in {settings.out} is now {moved}.")
     result = sweep(

@@ -16,28 +16,41 @@ Measured = list[dict[str, Any]]
 
 def draw_all(folder: Path, rows: list[Row], measured: Measured) -> None:
     """Writes rate_distortion.png, latent_grids.png and collapse.png into `folder`."""
-    groups = by_beta(rows, measured)
+    groups = by_setting(rows, measured)
     save(rate_distortion(groups), folder / "rate_distortion.png")
     save(latent_grids(groups), folder / "latent_grids.png")
-    save(collapse(groups), folder / "collapse.png")
+    save(collapse(rows, measured), folder / "collapse.png")
 
 
-def by_beta(rows: list[Row], measured: Measured) -> dict[float, Measured]:
-    """The finite replicas of each beta, smallest beta first."""
-    groups: dict[float, Measured] = {}
-    for row, values in zip(rows, measured, strict=True):
-        if np.isfinite(values["loss"]):
-            groups.setdefault(row["beta"], []).append(values)
-    return dict(sorted(groups.items()))
+def varying(rows: list[Row]) -> list[str]:
+    """The settings, but for the seed, that are not the same in every row; beta at least."""
+    names = [name for name in rows[0] if len({row[name] for row in rows}) > 1 and name != "seed"]
+    return names or ["beta"]
 
 
-def rate_distortion(groups: dict[float, Measured]) -> Figure:
+def by_setting(rows: list[Row], measured: Measured) -> dict[str, Measured]:
+    """The finite replicas of each setting of what varies, named by it, in rising order."""
+    names, groups = varying(rows), {}
+    order = sorted(range(len(rows)), key=lambda i: tuple(rows[i][name] for name in names))
+    for index in order:
+        values = [f"{rows[index][name]:.3g}" for name in names]
+        label = (
+            values[0]
+            if names == ["beta"]
+            else ", ".join(map(" ".join, zip(names, values, strict=True)))
+        )
+        if np.isfinite(measured[index]["loss"]):
+            groups.setdefault(label, []).append(measured[index])
+    return groups
+
+
+def rate_distortion(groups: dict[str, Measured]) -> Figure:
     """Every replica's rate and distortion; medians over seeds joined, with 90 % intervals."""
     figure = Figure(figsize=(8, 4.8))
     axes = figure.subplots()
     figure.subplots_adjust(0.1, 0.12, 0.97, 0.9)
     middle = []
-    for beta, group in groups.items():
+    for label, group in groups.items():
         rate, error = (np.array([each[name] for each in group]) for name in ("rate", "recon"))
         axes.scatter(rate, error, s=10, color=BLUE, alpha=0.45, lw=0)
         (x_low, x, x_high), (y_low, y, y_high) = (
@@ -45,18 +58,18 @@ def rate_distortion(groups: dict[float, Measured]) -> Figure:
         )
         axes.errorbar(x, y, [[y - y_low], [y_high - y]], [[x - x_low], [x_high - x]],
                       color=ORANGE, lw=1)  # fmt: skip
-        axes.annotate(f"{beta:.2g}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=9)
+        axes.annotate(label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=9)
         middle.append((x, y))
     axes.plot(*np.transpose(middle), color=ORANGE, lw=1.5, marker="o", ms=4)
     axes.set(xlabel="rate: KL(q(z|x) || p(z)), nats", yscale="log")
     axes.set_ylabel("distortion: squared error, mean over dimensions")
-    axes.set_title("Each beta (label) buys distortion with rate; dots are replicas")
+    axes.set_title("Rate buys distortion: each setting (label) and its replicas (dots)")
     axes.grid(alpha=0.25)
     return figure
 
 
-def latent_grids(groups: dict[float, Measured]) -> Figure:
-    """The decoded latent grid of the replica with the median loss, for every beta."""
+def latent_grids(groups: dict[str, Measured]) -> Figure:
+    """The decoded latent grid of the replica with the median loss, for every setting."""
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
     height = 2.1 * rows + 0.5
@@ -65,17 +78,25 @@ def latent_grids(groups: dict[float, Measured]) -> Figure:
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.7 / height, 0.03, 0.14)
     for panel in axes[len(groups) :]:
         panel.set_axis_off()
-    for panel, (beta, group) in zip(axes, groups.items(), strict=False):
+    for panel, (label, group) in zip(axes, groups.items(), strict=False):
         chosen = sorted(group, key=lambda each: each["loss"])[len(group) // 2]
         panel.plot(*roll_curve(500).T, color=GREY, lw=2)
         draw_grid(panel, chosen["grid"], len(chosen["rates"]) == 1, dot=4)
-        bare(panel, f"beta {beta:.2g}")
-    figure.suptitle("One decoded latent grid per beta: a large beta collapses it", fontsize=12)
+        bare(panel, label)
+    figure.suptitle(
+        "One decoded latent grid per setting (beta): a large beta collapses it", fontsize=12
+    )
     return figure
 
 
-def collapse(groups: dict[float, Measured]) -> Figure:
-    """Active units, and the KL of each latent dimension in falling order, against beta."""
+def collapse(rows: list[Row], measured: Measured) -> Figure:
+    """Active units, and the KL of each latent dimension in falling order, against beta; all
+    other settings are pooled."""
+    groups: dict[float, Measured] = {beta: [] for beta in sorted({row["beta"] for row in rows})}
+    for row, values in zip(rows, measured, strict=True):
+        if np.isfinite(values["loss"]):
+            groups[row["beta"]].append(values)
+    groups = {beta: group for beta, group in groups.items() if group}
     figure = Figure(figsize=(8, 3.9))
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(0.08, 0.15, 0.98, 0.88, 0.22)
@@ -103,17 +124,19 @@ def _band(
 
 
 def table(rows: list[Row], measured: Measured, steps: int) -> str:
-    """One line per beta: medians over replicas, with the range of 90 % of them."""
+    """One line per setting: medians over its replicas, with the range of 90 % of them."""
     names = ("loss", "recon", "rate", "active", "grid distance", "grid coverage")
-    lines = ["| beta | replicas | " + " | ".join(names) + " |", "|--:" * (2 + len(names)) + "|"]
-    for beta, group in by_beta(rows, measured).items():
+    head = ", ".join(varying(rows))
+    lines = [f"| {head} | replicas | " + " | ".join(names) + " |"]
+    lines += ["|--:" * (2 + len(names)) + "|"]
+    for label, group in by_setting(rows, measured).items():
         cells = []
         for name in names:
             low, middle, high = np.quantile([each[name] for each in group], [0.05, 0.5, 0.95])
             cells.append(f"{middle:.4g} ({low:.4g} to {high:.4g})")
-        lines.append(f"| {beta:.3g} | {len(group)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label} | {len(group)} | " + " | ".join(cells) + " |")
     note = (
-        f"Medians and 90 % intervals over replicas, {steps} steps; loss and recon (squared error) "
+        f"Medians and 90 % intervals over seeds, {steps} steps; loss and recon (squared error) "
         f"are means over dimensions and over the last 100 steps, rate is in nats."
     )
     return "\n".join([*lines, "", note, ""])

@@ -17,7 +17,7 @@ from experiments.command import run
 from experiments.drawing import figures_of
 from experiments.quality import distance_and_coverage, latent_points
 from vae_jax.checkpoint import save_arrays, write_json
-from vae_jax.checks import check_count, check_positive
+from vae_jax.checks import check_count, check_positive, check_seed
 from vae_jax.data.swiss_roll import roll_angles, roll_point
 from vae_jax.inputs import RUNS_ONCE
 
@@ -140,6 +140,7 @@ def summarise(fitted: vj.Fit, arrays: dict[str, Any]) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     started = time.perf_counter()
     check_positive("learning_rate", settings.learning_rate)
+    check_seed(settings.seed)
     vae, loss_fn, beta = build(settings)
     rng_train, rng_pictures = jax.random.split(jax.random.key(settings.seed))
     evolution = settings.out / "evolution"

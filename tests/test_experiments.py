@@ -64,7 +64,9 @@ def test_other_latent_dimensions_draw(latent_dim: int, tmp_path: Path) -> None:
     """A line for one latent dimension, a chosen plane for three; resumed to the same end."""
     folder = tmp_path / "run"
     swiss_roll.main(swiss_roll.Settings(out=folder, latent_dim=latent_dim, **SMALL))
-    latent_grid.main(latent_grid.Settings(folder, size=5, extent=3.0, dims=(0, latent_dim - 1)))
+    latent_grid.main(
+        latent_grid.Settings(folder, size=5, extent=3.0, dims=(0, max(1, latent_dim - 1)))
+    )
     reconstruction.main(reconstruction.Settings(folder, points=50))
     longer = SMALL | {"steps": 30, "latent_dim": latent_dim, "resume": True}
     swiss_roll.main(swiss_roll.Settings(out=folder, **longer))

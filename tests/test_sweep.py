@@ -1,5 +1,7 @@
 """Sweeps: a replica is the single run with its settings, whatever it shares the program with."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -8,10 +10,13 @@ from helpers import tiny_vae
 
 import vae_jax
 from experiments import sweep as sweep_experiment
+from experiments import sweep_figures
 from experiments.sweep import parse_grid
 from vae_jax import schedules
 from vae_jax.devices import make_mesh, shard_batches
+from vae_jax.replicas import _freeze
 from vae_jax.sweep import Problem, product, replica, sweep
+from vae_jax.train import TrainState
 
 DATA = np.asarray(jax.random.normal(jax.random.key(7), (37, 3)))
 BATCHES = vae_jax.array_batches(8)
@@ -141,11 +146,18 @@ def test_the_schedule_multiplies_each_replicas_beta():
         ([{"bata": 1.0}], "did you mean beta"),
         ([{"warmup": 0.5}], "no setting 'warmup'"),
         ([{"hidden": 0}], "hidden"),
+        ([{"seed": 0.5}], "seed"),
+        ([{"seed": 2**32}], "seed"),
+        ([{"beta": -1.0}], "beta"),
+        ([{"beta": float("nan")}], "beta"),
+        ([{"learning_rate": -1.0}], "learning_rate"),
+        ([{"std": 0.0}], "std"),
+        ([{"hidden": np.arange(3)}], "unhashable"),
     ],
 )
 def test_wrong_tables_are_refused(table, message):
-    """ValueError with the nearest valid name."""
-    with pytest.raises(ValueError, match=message):
+    """ValueError or TypeError with the setting, or the nearest valid name."""
+    with pytest.raises((TypeError, ValueError), match=message):
         run(table)
 
 
@@ -212,3 +224,65 @@ def test_the_sweep_experiment_leaves_figures_and_a_run(tmp_path):
     best = vae_jax.load_run(tmp_path / "sweep" / "best")
     assert best.vae.encoder.hidden == (4, 4, 4)
     assert best.config["objective"] == "make_teaching"
+
+
+def test_parameters_that_break_in_the_last_step_freeze_the_replica():
+    """A step's metrics are of the parameters before its update, so those after it are looked at."""
+    before = TrainState({"w": jax.numpy.ones((3, 2))}, (), jax.numpy.zeros(3), len, optax.sgd(1.0))
+    after = dataclasses.replace(
+        before, params={"w": jax.numpy.array([[2.0, 2.0], [2.0, np.nan], [2.0, 2.0]])}
+    )
+    metrics, broken = {"loss": np.ones((3, 4))}, {}
+    chosen = _freeze(before, after, metrics, broken, 10, 4)
+    assert broken == {1: 14}
+    np.testing.assert_array_equal(chosen.params["w"], [[2, 2], [1, 1], [2, 2]])
+    np.testing.assert_array_equal(np.isnan(metrics["loss"]).sum(axis=1), [0, 1, 0])
+
+
+def test_std_needs_a_learned_noise():
+    """A likelihood without that parameter is refused by name."""
+
+    def fixed():
+        vae = tiny_vae(vae_jax.normal(0.3))
+        return Problem(vae, vae_jax.make_elbo(vae), BATCHES)
+
+    with pytest.raises(ValueError, match=r"normal\(\)"):
+        sweep(fixed, [{"std": 0.1}], DATA, num_steps=2, progress=False)
+
+
+def test_a_number_of_the_schedule_is_no_setting_of_build():
+    """One name cannot mean both the sigmoid's width and the network's."""
+
+    def wide(width=4):
+        return build(width)
+
+    with pytest.raises(ValueError, match="width"):
+        sweep(wide, [{}], DATA, num_steps=2, schedule=schedules.sigmoid, progress=False)
+
+
+@pytest.mark.parametrize("numbers", [{"cycles": -1.0}, {"ramp": 0.0}])
+def test_schedule_numbers_are_above_zero(numbers):
+    """A cycle that runs backwards, or rises in no time, is refused."""
+    with pytest.raises(ValueError, match="above 0"):
+        run([numbers], schedule=schedules.cyclical)
+
+
+def test_a_wrong_grid_leaves_the_older_sweep_where_it_is(tmp_path):
+    """Nothing is moved aside before the new sweep is known to be valid."""
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    for options in ({"grid": "bta=1"}, {"steps": 0}, {"hidden_dim": 0}):
+        with pytest.raises(ValueError, match=r"beta|steps|hidden_dim"):
+            sweep_experiment.main(sweep_experiment.Settings(out=folder, **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_the_table_keeps_settings_apart():
+    """Rows that differ in more than the seed are never pooled."""
+    rows = [
+        {"beta": beta, "seed": seed, "learning_rate": rate}
+        for beta in (0.1, 1.0) for rate in (1e-3, 1e-2) for seed in (0, 1)
+    ]  # fmt: skip
+    groups = sweep_figures.by_setting(rows, [{"loss": 1.0}] * 8)
+    assert [len(group) for group in groups.values()] == [2, 2, 2, 2]

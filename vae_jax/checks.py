@@ -1,8 +1,10 @@
 """Checks at the edge: what was got, what is allowed, what to do."""
 
-import math
 import numbers
 from collections.abc import Sequence
+
+LARGEST = 3.4028235e38
+"""The largest number of float32."""
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
@@ -26,6 +28,14 @@ def check_counts(name: str, values: object) -> tuple[int, ...]:
     return tuple(check_count(f"each entry of {name}", value) for value in values)
 
 
+def check_seed(value: object) -> int:
+    """`value` as a seed for `jax.random.key`: a whole number of 32 bits, 0 or more."""
+    seed = check_count("seed", value, 0)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2^32, got {seed}.")
+    return seed
+
+
 def check_positive(name: str, value: object) -> float:
     """`value` as a float, if it is a finite number above 0."""
     number = check_number(name, value)
@@ -38,6 +48,7 @@ def check_number(name: str, value: object) -> float:
     """`value` as a float, if it is a finite real number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)
+    number = float(value)
+    if not abs(number) < LARGEST:
+        raise ValueError(f"{name} must be a finite number of float32, got {value}.")
+    return number

@@ -10,8 +10,7 @@ def log_mean_exp(values: Array, axis: int = -1) -> Array:
     """log of the mean of exp(values) along `axis`, which is removed.
 
     With log-weights it turns K draws into an estimate of log p(x). Subtracting the maximum first
-    keeps one term at exp(0) = 1, so the sum neither overflows nor vanishes; subtracting log K
-    afterwards is exact where dividing inside the logarithm would round.
+    keeps one term at exp(0) = 1, so the sum neither overflows nor vanishes.
     """
     count = values.shape[axis]
     if count == 0:

@@ -45,6 +45,10 @@ def compile_group(
     problem: Problem, data: Any, varied: Row, schedule: Schedule, num_steps: int, mesh: Mesh
 ) -> Compiled:
     """The programs of one group; `varied` is any of its rows."""
+    if varied["std"] is not None and not problem.vae.likelihood.text.startswith("normal("):
+        raise ValueError(f"std is the noise of normal(), not of {problem.vae.likelihood.text}.")
+    if varied["std"] is not None and not problem.vae.likelihood.shared:
+        raise ValueError("To vary std, build the VAE with normal(), whose noise is a parameter.")
     optimizer = optax.inject_hyperparams(problem.optimizer)(learning_rate=0.0)
     loss_fn = problem.loss_fn if varied["std"] is None else _fixed_noise(problem.loss_fn)
     numbers = [*schedule_numbers(schedule)]
@@ -109,18 +113,19 @@ def fit_into_memory(
     width = mesh.shape["replica"]
     count = width * -(-len(rows) // width)
     limit = _free_memory(mesh) if memory is None else memory
-    length = min(chunk_steps, num_steps)
-    while (needed := _needed(compiled.program(count, length))) > limit:
-        if count == width:
+    length, whole = min(chunk_steps, num_steps), count
+    if (needed := _needed(compiled.program(count, length))) > limit:
+        least = _needed(compiled.program(width, length))
+        if least > limit:
             raise ValueError(
-                f"One replica on each device needs {needed / 2**20:,.0f} MiB, there are "
-                f"{limit / 2**20:,.0f} MiB: make the network, the batch or the data smaller."
+                f"One replica on each device needs {least:,} bytes, there are {limit:,}: make the "
+                f"network, the batch or the data smaller."
             )
-        share = int(0.95 * count * limit / needed / width)
-        count = width * max(1, share)
-        print(f"The sweep needs {needed / 2**20:,.0f} MiB a device; blocks of {count} replicas.")
-    if count > len(rows):
-        print(f"{len(rows)} replicas on {width} devices: {count - len(rows)} are idle copies.")
+        each = (needed - least) / (count // width - 1)
+        count = width * max(1, int((limit - least) / each))
+        print(f"{whole} replicas would need {needed:,} bytes a device: blocks of {count}.")
+    if whole > len(rows):
+        print(f"{len(rows)} replicas on {width} devices: {whole - len(rows)} are idle copies.")
     return compiled, count
 
 
@@ -163,9 +168,10 @@ def train_block(
         length = min(chunk_steps, num_steps - first)
         after, traced = compiled.program(count, length)(states, rngs, compiled.data, betas)
         metrics = {name: np.array(values)[: len(rows)] for name, values in traced.items()}
-        states = _freeze(states, after, metrics, broken, first, count)
+        states = _freeze(states, after, metrics, broken, first, length)
         history.append(metrics)
-        alive = {name: np.nanmedian(values, axis=0) for name, values in metrics.items()}
+        whole = [place for place in range(len(rows)) if place not in broken]
+        alive = {name: values[whole] for name, values in metrics.items() if whole}
         report(done + (first + length) * len(rows), alive)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], states.params)
     joined = {name: np.concatenate([part[name] for part in history], 1) for name in history[0]}
@@ -178,13 +184,18 @@ def _freeze(
     metrics: dict[str, Any],
     broken: dict[int, int],
     first: int,
-    count: int,
+    length: int,
 ) -> TrainState:
-    """`after`, but with the state before for replicas that stopped being finite; their metrics
-    are NaN from that step on, and `broken` gains them. The other replicas do not notice."""
+    """`after`, but with the state before for replicas whose metrics or parameters stopped being
+    finite; their metrics are NaN from that step on, and `broken` gains them. Parameters alone can
+    break at the last step only: a step later the metrics would show it."""
     finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
-    for place in np.flatnonzero(~finite.all(axis=1)):
-        broken.setdefault(int(place), first + int(np.argmin(finite[place])) + 1)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(after.params)]
+    count = len(leaves[0])
+    sound = np.all([np.isfinite(leaf).reshape(count, -1).all(axis=1) for leaf in leaves], axis=0)
+    for place in np.flatnonzero(~(finite.all(axis=1) & sound[: len(finite)])):
+        last = length - 1 if finite[place].all() else int(np.argmin(finite[place]))
+        broken.setdefault(int(place), first + last + 1)
     for index, step in broken.items():
         for values in metrics.values():
             values[index, max(0, step - 1 - first) :] = np.nan

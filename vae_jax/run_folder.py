@@ -41,6 +41,8 @@ def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
     """
     folder = Path(path)
     config = read_config(folder)
+    if config["vae"] == {}:
+        raise ValueError(f"{folder} holds a sweep, not a run; its best run is {folder / 'best'}.")
     if vae is None:
         try:
             vae = rebuild(config["vae"])
@@ -124,6 +126,7 @@ def save_run(
     """
     steps = len(metrics["loss"])
     kept = {"beta": float(settings.get("beta", 1.0)), "num_steps": steps, "settings": settings}
+    kept["resumable"] = False
     create(folder, {"vae": describe(vae), "objective": objective, **kept})
     append_metrics(folder, 1, metrics)
     save_tree(folder / CHECKPOINT, {"params": params})
@@ -134,6 +137,8 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
 
     The number of steps may differ: a run can be made longer.
     """
+    if not read_config(folder).get("resumable", True):
+        raise ValueError(f"{folder} was saved as a finished run and cannot be resumed.")
     old, new = _flat(read_config(folder)), _flat(json.loads(json.dumps(config)))
     free = ("format", "num_steps", *(name for name in old if name.startswith("versions.")))
     names = [name for name in new | old if name not in free]
@@ -203,6 +208,7 @@ def _version(package: str) -> str:
 
 
 def _free_name(folder: Path) -> Path:
+    folder = folder.resolve()
     names = (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
     return next(name for name in names if not name.exists())
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vae_jax.checks import check_positive
 from vae_jax.types import Array
 
 Schedule = Callable[..., Any]
@@ -35,7 +36,7 @@ def linear_warmup(fraction: Array, warmup: float = 0.5) -> Array:
 def cyclical(fraction: Array, cycles: float = 4.0, ramp: float = 0.5) -> Array:
     """`cycles` times from 0 to 1 over the first `ramp` of a cycle, then 1 for its rest: [...].
 
-    The last cycle must end with the training, so `cycles` is a whole number.
+    The end of the training must lie in the flat part of a cycle, as it does for whole numbers.
 
     Source: Fu et al., arXiv:1903.10145, eq. 6 and 7.
     """
@@ -67,7 +68,13 @@ def schedule_numbers(schedule: Schedule) -> dict[str, float]:
 
 
 def check_schedule(schedule: Schedule, **numbers: float) -> None:
-    """Raises ValueError unless the schedule ends at a multiplier of 1 (to 0.1 %)."""
+    """Raises ValueError unless the numbers are above 0, the multipliers within [0, 1], and the
+    last one 1 (to 0.1 %)."""
+    for name, value in numbers.items():
+        check_positive(f"the schedule's {name}", value)
+    path = schedule(jnp.linspace(0.01, 1.0, 100), **numbers)
+    if not bool(jnp.all((path >= 0) & (path <= 1))):
+        raise ValueError(f"The schedule {schedule.__name__} leaves [0, 1]; it multiplies beta.")
     end = float(schedule(jnp.float32(1.0), **numbers))
     if not math.isclose(end, 1.0, abs_tol=1e-3):
         given = ", ".join(f"{name}={value:g}" for name, value in numbers.items())

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vae_jax.checks import check_count
+from vae_jax.checks import check_count, check_number, check_positive, check_seed
 from vae_jax.devices import make_mesh
 from vae_jax.inputs import check_inputs
 from vae_jax.model import VAE
@@ -53,7 +53,7 @@ def product(**axes: Iterable[Any]) -> list[Row]:
 
 def sweep(
     build: Callable[..., Problem],
-    table: Sequence[Mapping[str, Any]],
+    table: Iterable[Mapping[str, Any]],
     data: Any = None,
     *,
     num_steps: int,
@@ -80,7 +80,7 @@ def sweep(
     """
     check_count("num_steps", num_steps)
     check_count("chunk_steps", chunk_steps)
-    rows = _complete(build, table, schedule)
+    rows = check_table(build, table, schedule)
     mesh = make_mesh() if mesh is None else mesh
     metrics: dict[int, dict[str, Any]] = {}
     frozen: dict[int, int] = {}
@@ -124,31 +124,48 @@ def _row(series: dict[str, Any], place: int) -> dict[str, Any]:
     return {name: values[place] for name, values in series.items()}
 
 
-def _complete(
-    build: Callable[..., Problem], table: Sequence[Mapping[str, Any]], schedule: Schedule
+def check_table(
+    build: Callable[..., Problem],
+    table: Iterable[Mapping[str, Any]],
+    schedule: Schedule = constant,
 ) -> list[Row]:
-    """The rows with every traced number filled in, once every name has been recognised."""
-    if not table:
+    """The rows with every traced number filled in, once all of them have been found valid.
+
+    Raises:
+        TypeError, ValueError: as `sweep`.
+    """
+    given = [dict(row) for row in table]
+    if not given:
         raise ValueError("The table of the sweep is empty; give it at least one row.")
-    traced = TRACED | schedule_numbers(schedule)
-    known = [*traced, *inspect.signature(build).parameters]
-    for name in dict.fromkeys(name for row in table for name in row):
+    numbers, shapes = schedule_numbers(schedule), inspect.signature(build).parameters
+    if both := sorted({*TRACED, *numbers} & {*shapes}):
+        raise ValueError(f"{', '.join(both)}: a number of the sweep cannot be one of build's, too.")
+    known = [*TRACED, *numbers, *shapes]
+    for name in dict.fromkeys(name for row in given for name in row):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
             raise ValueError(f"There is no setting {name!r}; {hint}")
-    rows = [traced | dict(row) for row in table]
-    for numbers in {tuple(row[name] for name in schedule_numbers(schedule)) for row in rows}:
-        check_schedule(schedule, **dict(zip(schedule_numbers(schedule), numbers, strict=True)))
+    rows = [TRACED | numbers | row for row in given]
+    for row in rows:
+        check_seed(row["seed"])
+        check_positive("learning_rate", row["learning_rate"])
+        if check_number("beta", row["beta"]) < 0:
+            raise ValueError(f"beta must be at least 0, got {row['beta']}.")
+        if row["std"] is not None:
+            check_positive("std", row["std"])
+        hash(tuple(row.values()))  # TypeError for what cannot be told apart, such as arrays
+    for values in {tuple(row[name] for name in numbers) for row in rows}:
+        check_schedule(schedule, **dict(zip(numbers, values, strict=True)))
     return rows
 
 
 def _grouped(build: Callable[..., Problem], rows: list[Row]) -> list[tuple[Row, list[int]]]:
     """The settings that go to `build`, and the rows that share them."""
     names = list(inspect.signature(build).parameters)
-    groups: dict[str, tuple[Row, list[int]]] = {}
+    groups: dict[Any, tuple[Row, list[int]]] = {}
     for index, row in enumerate(rows):
         shapes = {name: row[name] for name in names if name in row}
-        key = repr((sorted(shapes.items()), row["std"] is None))
+        key = (tuple(shapes.items()), row["std"] is None)
         groups.setdefault(key, (shapes, []))[1].append(index)
     return list(groups.values())
