@@ -133,7 +133,9 @@ def main(settings: Settings) -> None:
     shapes = [{name: row[name] for name in SHAPES if name in row} for row in table]
     for shape in [dict(pairs) for pairs in {tuple(each.items()) for each in shapes}]:
         problem(**shape)
-    if moved := create(settings.out, {"vae": {}, "settings": {"grid": settings.grid}}):
+    if moved := create(
+        settings.out, {"kind": "sweep", "vae": {}, "settings": {"grid": settings.grid}}
+    ):
         print(f"The older sweep in {settings.out} is now {moved}.")
     result = sweep(
         problem, table, num_steps=settings.steps, schedule=schedule,

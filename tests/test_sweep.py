@@ -221,6 +221,8 @@ def test_the_sweep_experiment_leaves_figures_and_a_run(tmp_path):
     with np.load(tmp_path / "sweep" / "metrics.npz") as file:
         assert file["loss"].shape == (4, 20)
         np.testing.assert_allclose(file["beta"], [1e-3, 1e-3, 1e-2, 1e-2])
+    with pytest.raises(ValueError, match="best"):
+        vae_jax.load_run(tmp_path / "sweep")
     best = vae_jax.load_run(tmp_path / "sweep" / "best")
     assert best.vae.encoder.hidden == (4, 4, 4)
     assert best.config["objective"] == "make_teaching"

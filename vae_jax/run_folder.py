@@ -41,7 +41,7 @@ def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
     """
     folder = Path(path)
     config = read_config(folder)
-    if config["vae"] == {}:
+    if config.get("kind") == "sweep":
         raise ValueError(f"{folder} holds a sweep, not a run; its best run is {folder / 'best'}.")
     if vae is None:
         try:
