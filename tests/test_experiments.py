@@ -1,6 +1,7 @@
 """The experiments, end to end and small: what they leave on the disk, and how they refuse."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,15 +62,19 @@ def test_a_second_run_moves_the_first_aside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
 def test_other_latent_dimensions_draw(latent_dim: int, tmp_path: Path) -> None:
-    """A line for one latent dimension, a chosen plane for three; resumed to the same end."""
+    """A line for one latent dimension, a chosen plane for three."""
     folder = tmp_path / "run"
     swiss_roll.main(swiss_roll.Settings(out=folder, latent_dim=latent_dim, **SMALL))
     latent_grid.main(
         latent_grid.Settings(folder, size=5, extent=3.0, dims=(0, max(1, latent_dim - 1)))
     )
     reconstruction.main(reconstruction.Settings(folder, points=50))
-    longer = SMALL | {"steps": 30, "latent_dim": latent_dim, "resume": True}
-    swiss_roll.main(swiss_roll.Settings(out=folder, **longer))
+
+
+def test_a_finished_run_can_be_made_longer(run_dir: Path, tmp_path: Path) -> None:
+    """--resume with more steps goes on where the run ended."""
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    swiss_roll.main(swiss_roll.Settings(out=folder, **SMALL | {"steps": 30, "resume": True}))
     assert len((folder / "metrics.csv").read_text().splitlines()) == 31
 
 
