@@ -72,7 +72,7 @@ def evaluate_cell(vae: vj.VAE, params: Any, rng: Any) -> dict[str, Any]:
     """Distances, coverages, active dimensions, each [R], and decoded grids [R, n^2, 2]."""
     rng_points, rng_prior = jax.random.split(rng)
     points = vj.swiss_roll(rng_points, 10_000)
-    latents = jax.vmap(vae.prior.sample)(jax.random.split(rng_prior, 2_000))
+    latents = vj.sample_prior(vae, {}, rng_prior, 2_000)
 
     decode = jax.jit(jax.vmap(lambda params, z: vj.decode_mean(vae, params, z), (0, None)))
     rates = jax.vmap(lambda params: vj.kl_per_dim(vae, params, points))(params)

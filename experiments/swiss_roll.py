@@ -84,7 +84,7 @@ def pictures(vae: vj.VAE, params: Any, rng: Any) -> dict[str, Any]:
     rng_angles, rng_samples = jax.random.split(rng)
     angles = roll_angles(rng_angles, NUM_POINTS)
     points = roll_point(angles)
-    latents = jax.vmap(vae.prior.sample)(jax.random.split(rng_samples, NUM_SAMPLES))
+    latents = vj.sample_prior(vae, params, rng_samples, NUM_SAMPLES)
     return {
         "angles": angles,
         "points": points,

@@ -71,8 +71,16 @@ LIKELIHOODS: dict[str, LikelihoodRow] = {
 
 PRIORS: dict[str, Callable[[int], vae_jax.Prior]] = {
     "standard_normal": vae_jax.standard_normal,
+    "mixture_of_normals": lambda latent_dim: vae_jax.mixture_of_normals(latent_dim, 3),
+    "vamp_prior": lambda latent_dim: vae_jax.vamp_prior(latent_dim, 3),
+    "codebook": lambda latent_dim: vae_jax.codebook(latent_dim, 5, latent_dim),
 }
 """latent_dim -> prior."""
+
+POSTERIORS: dict[str, Callable[[], vae_jax.Posterior]] = {
+    "diagonal_normal": vae_jax.diagonal_normal,
+    "coupling_flow": lambda: vae_jax.coupling_flow(3, (5,)),
+}
 
 
 class NetworkRow(NamedTuple):

@@ -7,6 +7,7 @@ from helpers import assert_mean, draws, init, tiny_vae
 from scipy import integrate, special, stats
 
 import vae_jax
+from vae_jax.draws import log_prior
 
 X = np.float32([0.6, -0.4, 0.1])
 
@@ -70,7 +71,7 @@ def test_importance_weights_estimate_the_evidence():
 
     def log_joint(first, second):
         z = jnp.stack([first, second])
-        return vae.likelihood.log_prob(vae.decode(params, z), X) + vae.prior.log_prob(z)
+        return vae.likelihood.log_prob(vae.decode(params, z), X) + log_prior(vae, params, z)
 
     over_grid = jax.jit(jax.vmap(jax.vmap(log_joint, (None, 0)), (0, None)))
     joint = np.exp(np.asarray(over_grid(side, side), np.float64))

@@ -7,35 +7,52 @@ explains the rest.
 """
 
 from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
-from vae_jax.evaluate import decode_mean, kl_per_dim, posterior, reconstruct, sample
+from vae_jax.draws import Draw, draw, log_weight, start_at_rows
+from vae_jax.evaluate import (
+    codes,
+    decode_mean,
+    kl_per_dim,
+    posterior,
+    reconstruct,
+    sample,
+    sample_prior,
+)
 from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
 from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
-from vae_jax.model import VAE, build_vae, log_weight
+from vae_jax.model import VAE, build_vae
 from vae_jax.networks import MLPDecoder, MLPEncoder, Network
 from vae_jax.numerics import log_mean_exp
 from vae_jax.objectives import elbo, make_elbo, make_teaching, teaching_std
-from vae_jax.priors import Prior, standard_normal
+from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
+from vae_jax.priors import Prior, codebook, mixture_of_normals, standard_normal, vamp_prior
 from vae_jax.run_folder import Run, load_run
 from vae_jax.spec import from_text, to_text
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
 
 __all__ = [
     "VAE",
+    "Draw",
     "Fit",
     "Interrupted",
     "Likelihood",
     "MLPDecoder",
     "MLPEncoder",
     "Network",
+    "Posterior",
     "Prior",
     "Run",
     "TrainState",
     "array_batches",
     "bernoulli",
     "build_vae",
+    "codebook",
+    "codes",
+    "coupling_flow",
     "decode_mean",
+    "diagonal_normal",
+    "draw",
     "elbo",
     "fit",
     "from_text",
@@ -47,6 +64,7 @@ __all__ = [
     "log_weight",
     "make_elbo",
     "make_teaching",
+    "mixture_of_normals",
     "normal",
     "normal_log_prob",
     "posterior",
@@ -54,12 +72,15 @@ __all__ = [
     "reparameterize",
     "replicate",
     "sample",
+    "sample_prior",
     "squared_error",
     "standard_normal",
+    "start_at_rows",
     "swiss_roll",
     "swiss_roll_batches",
     "teaching_std",
     "to_text",
     "train_scan",
     "train_step",
+    "vamp_prior",
 ]

@@ -4,7 +4,7 @@ This is the only file that imports flax.linen.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +28,10 @@ class Network(NamedTuple):
     `apply(params, z)` returns theta, both for ONE example.
     """
 
-    init: Callable[[Key, Array], Params]
-    apply: Callable[[Params, Array], Any]
+    init: Callable[..., Params]
+    """rng, example -> params; of a conditional VAE: rng, example, condition"""
+    apply: Callable[..., Any]
+    """params, example -> output; of a conditional VAE: params, example, condition"""
 
 
 def _check_activation(activation: object) -> None:
@@ -37,7 +39,7 @@ def _check_activation(activation: object) -> None:
         raise TypeError(f"activation must be a function such as jax.nn.relu, got {activation!r}.")
 
 
-def _init_layers(rng: Key, sizes: tuple[int, ...]) -> dict[str, dict[str, Array]]:
+def init_layers(rng: Key, sizes: tuple[int, ...]) -> dict[str, dict[str, Array]]:
     """Kernels [fan_in, fan_out] and biases [fan_out] of dense layers between these sizes.
 
     All come from one draw, which compiles once; a draw for each array compiles many times over
@@ -54,19 +56,32 @@ def _init_layers(rng: Key, sizes: tuple[int, ...]) -> dict[str, dict[str, Array]
     return layers
 
 
-def _names(sizes: tuple[int, ...]) -> list[str]:
+def _names(sizes: Sequence[int]) -> list[str]:
     return [*(f"hidden_{index}" for index in range(len(sizes) - 2)), "out"]
+
+
+def apply_layers(layers: Params, inputs: Array, activation: Activation) -> Array:
+    """The dense layers of `init_layers` on inputs [..., fan_in], with `activation` between them."""
+    *before, out = (layers[name] for name in _names(range(len(layers) + 1)))
+    for layer in before:
+        inputs = activation(inputs @ layer["kernel"] + layer["bias"])
+    outputs: Array = inputs @ out["kernel"] + out["bias"]
+    return outputs
 
 
 def _mlp(
     module: nn.Module, inputs: Array, hidden: tuple[int, ...], num_out: int, activation: Activation
 ) -> Array:
-    sizes = (inputs.shape[-1], *hidden, num_out)
-    layers = module.param("layers", _init_layers, sizes)
-    *before, out = (layers[name] for name in _names(sizes))
-    for layer in before:
-        inputs = activation(inputs @ layer["kernel"] + layer["bias"])
-    return inputs @ out["kernel"] + out["bias"]
+    layers = module.param("layers", init_layers, (inputs.shape[-1], *hidden, num_out))
+    return apply_layers(layers, inputs, activation)
+
+
+def _with(inputs: Array, condition: Array | None) -> Array:
+    """The inputs [..., D] with the numbers of the condition behind them."""
+    if condition is None:
+        return inputs
+    flat = jnp.reshape(condition, (*inputs.shape[:-1], -1))
+    return jnp.concatenate([inputs, flat.astype(inputs.dtype)], axis=-1)
 
 
 class MLPEncoder(nn.Module):
@@ -89,8 +104,8 @@ class MLPEncoder(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        out = _mlp(self, x, self.hidden, 2 * self.latent_dim, self.activation)
+    def __call__(self, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
+        out = _mlp(self, _with(x, condition), self.hidden, 2 * self.latent_dim, self.activation)
         mean, logvar = jnp.split(out, 2, axis=-1)
         return mean, logvar
 
@@ -112,8 +127,8 @@ class MLPDecoder(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
-        return _mlp(self, z, self.hidden, self.num_out, self.activation)
+    def __call__(self, z: Array, condition: Array | None = None) -> Array:
+        return _mlp(self, _with(z, condition), self.hidden, self.num_out, self.activation)
 
 
 def as_network(network: Any) -> Network:
@@ -131,8 +146,8 @@ def as_network(network: Any) -> Network:
             f"got {type(network).__name__}; wrap its two functions in vae_jax.Network."
         )
 
-    def init(rng: Key, example: Array) -> Params:
-        variables = network.init(rng, example)
+    def init(rng: Key, *example: Array) -> Params:
+        variables = network.init(rng, *example)
         if extra := sorted(set(variables) - {"params"}):
             raise ValueError(
                 f"{type(network).__name__} keeps state beside its parameters ({', '.join(extra)}); "
@@ -140,8 +155,8 @@ def as_network(network: Any) -> Network:
             )
         return variables.get("params", {})
 
-    def apply(params: Params, example: Array) -> Any:
-        return network.apply({"params": params}, example)
+    def apply(params: Params, *example: Array) -> Any:
+        return network.apply({"params": params}, *example)
 
     return Network(init, apply)
 

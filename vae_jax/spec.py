@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 from typing import Any
 
-from vae_jax import likelihoods, networks, priors
+from vae_jax import likelihoods, networks, posteriors, priors
 from vae_jax.model import VAE, build_vae
 
 PARTS: dict[str, Any] = {
@@ -17,13 +17,14 @@ PARTS: dict[str, Any] = {
     "MLPDecoder": networks.MLPDecoder,
     **{name: getattr(likelihoods, name) for name in likelihoods.__all__},
     **{name: getattr(priors, name) for name in priors.__all__},
+    **{name: getattr(posteriors, name) for name in posteriors.__all__},
 }
 
 
 def to_text(part: Any) -> str | None:
-    """The call that makes this encoder, decoder, likelihood or prior, or None for a part of
+    """The call that makes this part of a VAE, or None for a part of
     the user's own, which no text can rebuild."""
-    if isinstance(part, likelihoods.Likelihood | priors.Prior):
+    if isinstance(part, likelihoods.Likelihood | priors.Prior | posteriors.Posterior):
         return part.text if _called(part.text) in PARTS else None
     if PARTS.get(type(part).__name__) is not type(part):
         return None
@@ -71,7 +72,9 @@ def describe(vae: VAE) -> dict[str, Any]:
         "decoder": to_text(vae.decoder),
         "likelihood": to_text(vae.likelihood),
         "prior": to_text(vae.prior),
+        "posterior": to_text(vae.posterior),
         "data_shape": list(vae.data_shape),
+        "condition_shape": None if vae.condition_shape is None else list(vae.condition_shape),
     }
 
 
@@ -81,7 +84,8 @@ def rebuild(description: dict[str, Any]) -> VAE:
     Raises:
         ValueError: a part is missing, unknown, or was the user's own code.
     """
-    names = ("encoder", "decoder", "likelihood", "prior")
+    description = {"posterior": "diagonal_normal()", "condition_shape": None} | description
+    names = ("encoder", "decoder", "likelihood", "prior", "posterior")
     if missing := [n for n in (*names, "data_shape") if n not in description]:
         raise ValueError(f"The description of the VAE lacks {', '.join(missing)}.")
     if own := [name for name in names if description[name] is None]:
@@ -95,7 +99,9 @@ def rebuild(description: dict[str, Any]) -> VAE:
         parts["decoder"],
         likelihood=parts["likelihood"],
         prior=parts["prior"],
+        posterior=parts["posterior"],
         data_shape=description["data_shape"],
+        condition_shape=description["condition_shape"],
     )
 
 
