@@ -12,13 +12,55 @@ from scipy import special, stats
 import vae_jax
 from vae_jax.types import Array, Key, LossFn
 
-OBJECTIVES: dict[str, Callable[[vae_jax.VAE], LossFn]] = {
-    "elbo": vae_jax.make_elbo,
-    "teaching": vae_jax.make_teaching,
-}
 
-COUPLED: frozenset[str] = frozenset()
-"""Objectives whose loss is not a mean over examples of terms of one example each."""
+class ObjectiveRow(NamedTuple):
+    make: Callable[[vae_jax.VAE], LossFn]
+    coupled: bool = False
+    """The loss is not a mean over examples of terms of one example each."""
+    weighs_kl: bool = True
+    """loss(beta) - loss(0) = beta * kl."""
+    own_gradient: bool = False
+    """The gradient is, on purpose, not the derivative of the loss's value."""
+    prepare: Callable[[vae_jax.VAE], vae_jax.VAE] = lambda vae: vae
+    """What the objective needs of a VAE."""
+
+
+OBJECTIVES: dict[str, ObjectiveRow] = {
+    "elbo": ObjectiveRow(vae_jax.make_elbo),
+    "free bits": ObjectiveRow(
+        lambda vae: vae_jax.make_elbo(vae, 0.05), coupled=True, weighs_kl=False
+    ),
+    "teaching": ObjectiveRow(vae_jax.make_teaching),
+    "capacity": ObjectiveRow(
+        lambda vae: vae_jax.make_capacity(vae, 0.2), coupled=True, weighs_kl=False
+    ),
+    "iwae": ObjectiveRow(lambda vae: vae_jax.make_iwae(vae, 4), weighs_kl=False),
+    "iwae stl": ObjectiveRow(
+        lambda vae: vae_jax.make_iwae(vae, 4, "stl"), weighs_kl=False, own_gradient=True
+    ),
+    "iwae dreg": ObjectiveRow(
+        lambda vae: vae_jax.make_iwae(vae, 4, "dreg"), weighs_kl=False, own_gradient=True
+    ),
+    "miwae": ObjectiveRow(lambda vae: vae_jax.make_miwae(vae, 2, 3), weighs_kl=False),
+    "ciwae": ObjectiveRow(lambda vae: vae_jax.make_ciwae(vae, 4, 0.3), weighs_kl=False),
+    "piwae": ObjectiveRow(
+        lambda vae: vae_jax.make_piwae(vae, 2, 3), weighs_kl=False, own_gradient=True
+    ),
+    "tcvae": ObjectiveRow(lambda vae: vae_jax.make_tcvae(vae, 50), coupled=True, weighs_kl=False),
+    "tcvae weighted": ObjectiveRow(
+        lambda vae: vae_jax.make_tcvae(vae, 50, "weighted"), coupled=True, weighs_kl=False
+    ),
+    "infovae": ObjectiveRow(vae_jax.make_infovae, coupled=True, weighs_kl=False),
+    "wae": ObjectiveRow(vae_jax.make_wae, coupled=True, weighs_kl=False),
+    "dip": ObjectiveRow(vae_jax.make_dip, coupled=True),
+    "factor": ObjectiveRow(
+        vae_jax.make_factor,
+        coupled=True,
+        own_gradient=True,
+        prepare=lambda vae: vae_jax.add_critic(vae, (4,)),
+    ),
+}
+"""make_vq has tests of its own: it needs another prior, and draws nothing."""
 
 
 class LikelihoodRow(NamedTuple):

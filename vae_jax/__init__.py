@@ -21,15 +21,41 @@ from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
 from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
+from vae_jax.marginal import Marginal, log_marginal
 from vae_jax.model import VAE, build_vae
 from vae_jax.networks import MLPDecoder, MLPEncoder, Network
 from vae_jax.numerics import log_mean_exp
-from vae_jax.objectives import elbo, make_elbo, make_teaching, teaching_std
+from vae_jax.objectives import (
+    add_critic,
+    elbo,
+    make_capacity,
+    make_ciwae,
+    make_dip,
+    make_elbo,
+    make_factor,
+    make_infovae,
+    make_iwae,
+    make_miwae,
+    make_piwae,
+    make_tcvae,
+    make_teaching,
+    make_vq,
+    make_wae,
+    teaching_std,
+)
 from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
 from vae_jax.priors import Prior, codebook, mixture_of_normals, standard_normal, vamp_prior
 from vae_jax.run_folder import Run, load_run
+from vae_jax.scores import (
+    active_units,
+    bits_per_dim,
+    mutual_information,
+    mutual_information_gap,
+)
 from vae_jax.spec import from_text, to_text
+from vae_jax.testbed import linear_gaussian, quadrature
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
+from vae_jax.walks import interpolate, traverse
 
 __all__ = [
     "VAE",
@@ -39,13 +65,17 @@ __all__ = [
     "Likelihood",
     "MLPDecoder",
     "MLPEncoder",
+    "Marginal",
     "Network",
     "Posterior",
     "Prior",
     "Run",
     "TrainState",
+    "active_units",
+    "add_critic",
     "array_batches",
     "bernoulli",
+    "bits_per_dim",
     "build_vae",
     "codebook",
     "codes",
@@ -57,17 +87,34 @@ __all__ = [
     "fit",
     "from_text",
     "init_train_state",
+    "interpolate",
     "kl_per_dim",
     "kl_standard_normal",
+    "linear_gaussian",
     "load_run",
+    "log_marginal",
     "log_mean_exp",
     "log_weight",
+    "make_capacity",
+    "make_ciwae",
+    "make_dip",
     "make_elbo",
+    "make_factor",
+    "make_infovae",
+    "make_iwae",
+    "make_miwae",
+    "make_piwae",
+    "make_tcvae",
     "make_teaching",
+    "make_vq",
+    "make_wae",
     "mixture_of_normals",
+    "mutual_information",
+    "mutual_information_gap",
     "normal",
     "normal_log_prob",
     "posterior",
+    "quadrature",
     "reconstruct",
     "reparameterize",
     "replicate",
@@ -82,5 +129,6 @@ __all__ = [
     "to_text",
     "train_scan",
     "train_step",
+    "traverse",
     "vamp_prior",
 ]

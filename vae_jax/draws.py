@@ -58,13 +58,18 @@ def draw_from(
     With `detach`, log_q depends on the encoder through z alone: the part of its gradient whose
     expectation is 0 is left out (Roeder et al., arXiv:1703.09194, eq. 8).
     """
-    mean, logvar = gaussian
-    z, log_q = transform(vae, params, reparameterize(rng, mean, logvar), gaussian)
+    z, log_q = transform(vae, params, reparameterize(rng, *gaussian), gaussian)
     if detach:
-        fixed = jax.lax.stop_gradient((params, gaussian))
-        log_q = log_posterior(vae, fixed[0], z, fixed[1])
-    log_lik = vae.likelihood.log_prob(vae.decode(params, z, *condition), x.reshape(-1))
-    return Draw(z, log_lik, log_prior(vae, params, z), log_q)
+        log_q = log_posterior(vae, *jax.lax.stop_gradient((params, gaussian)), z)
+    return Draw(z, *log_joint(vae, params, z, x, condition), log_q)
+
+
+def log_joint(
+    vae: VAE, params: Params, z: Array, x: Array, condition: tuple[Array, ...] = ()
+) -> tuple[Array, Array]:
+    """log p(x | z) and log p(z) of one z [Z]: [] and [], in nats."""
+    theta = vae.decode(params, z, *condition)
+    return vae.likelihood.log_prob(theta, x.reshape(-1)), log_prior(vae, params, z)
 
 
 def transform(
@@ -78,7 +83,7 @@ def transform(
     return z, base - log_det
 
 
-def log_posterior(vae: VAE, params: Params, z: Array, gaussian: tuple[Array, Array]) -> Array:
+def log_posterior(vae: VAE, params: Params, gaussian: tuple[Array, Array], z: Array) -> Array:
     """log q(z | x) in nats at any z [Z]: []."""
     start, log_det = vae.posterior.inverse(
         params.get("posterior"), z, jnp.concatenate(gaussian, axis=-1)
