@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import init, tiny_vae
 from scipy import integrate
@@ -22,7 +23,10 @@ def params_of(posterior, latent_dim=2):
     params = posterior.init(jax.random.key(0), latent_dim)
     leaves, tree = jax.tree.flatten(params)
     rngs = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + 0.7 * jax.random.normal(rng, leaf.shape) for leaf, rng in zip(leaves, rngs)]
+    moved = [
+        leaf + 0.7 * jax.random.normal(rng, leaf.shape)
+        for leaf, rng in zip(leaves, rngs, strict=True)
+    ]
     return jax.tree.unflatten(tree, moved)
 
 
@@ -50,14 +54,11 @@ def test_the_posteriors_density_is_normalised(make):
         params["posterior"] = jax.tree.map(lambda leaf: 0.3 * leaf, params_of(vae.posterior))
     side = np.linspace(-9, 9, 301, dtype=np.float32)
     gaussian = (CONTEXT[:2], CONTEXT[2:])
-    log_q = jax.jit(
-        jax.vmap(
-            jax.vmap(
-                lambda a, b: log_posterior(vae, params, gaussian, jnp.stack([a, b])), (None, 0)
-            ),
-            (0, None),
-        )
-    )(side, side)
+
+    def at(first, second):
+        return log_posterior(vae, params, gaussian, jnp.stack([first, second]))
+
+    log_q = jax.jit(jax.vmap(jax.vmap(at, (None, 0)), (0, None)))(side, side)
     total = integrate.simpson(integrate.simpson(np.exp(np.asarray(log_q, float)), x=side), x=side)
     np.testing.assert_allclose(total, 1.0, atol=2e-3)
     start = np.float32([0.5, -0.5])
@@ -92,8 +93,6 @@ def test_a_flow_bends_the_posterior_to_a_better_bound():
             encoder, vae_jax.Network(lambda rng, z: {}, bent), likelihood=vae_jax.normal(std=0.1),
             prior=vae_jax.standard_normal(2), data_shape=(2,), posterior=posterior,
         )  # fmt: skip
-        import optax
-
         loss_fn = vae_jax.make_elbo(vae)
         state = vae_jax.init_train_state(jax.random.key(0), vae.init, loss_fn, optax.adam(1e-2))
         state, metrics = vae_jax.train_scan(

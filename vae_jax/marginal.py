@@ -125,7 +125,7 @@ def _warn(found: Marginal, num_samples: int) -> None:
     if len(worn) > WORN_OUT * len(found.ess):
         warnings.warn(
             f"In {len(worn)} of {len(found.ess)} examples (first {worn[:5].tolist()}) fewer than "
-            f"two of {num_samples} samples carry the weight: log p(x) is too low there and its error "
-            f"not to be trusted. Take more samples, or train the encoder further.",
+            f"two of {num_samples} samples carry the weight: log p(x) is too low there and its "
+            f"error not to be trusted. Take more samples, or train the encoder further.",
             stacklevel=3,
         )
