@@ -101,19 +101,18 @@ def _block(vae: VAE, num_samples: int, params: Params, rng: Key, x: Any, rows: A
 
     gaussians = jax.vmap(encode)(x)
 
-    def fold(sums: Any, index: Array) -> tuple[Any, None]:
+    def fold(index: Array, sums: Any) -> Any:
         top, first, second = sums
         logs = jax.vmap(weights, in_axes=(0, 0, 0, None))(rows, x, gaussians, index)
         higher = jnp.maximum(top, jnp.max(logs, axis=1))
         scaled = jnp.exp(logs - higher[:, None])
         first = first * jnp.exp(top - higher) + jnp.sum(scaled, axis=1)
         second = second * jnp.exp(2 * (top - higher)) + jnp.sum(jnp.square(scaled), axis=1)
-        return (higher, first, second), None
+        return higher, first, second
 
     zeros = jnp.zeros(size)
     start = (jnp.full(size, -jnp.finfo(zeros.dtype).max), zeros, zeros)
-    chunks = jnp.arange(-(-num_samples // chunk))
-    (top, first, second), _ = jax.lax.scan(fold, start, chunks)
+    top, first, second = jax.lax.fori_loop(0, -(-num_samples // chunk), fold, start)
     log_prob = top + jnp.log(first / num_samples)
     ess = jnp.square(first) / second
     relative = jnp.maximum(num_samples / ess - 1.0, 0.0) / (num_samples - 1)
