@@ -136,37 +136,3 @@ def test_data_outside_the_support_is_refused(row):
     for bad in row.bad:
         with pytest.raises((ValueError, TypeError), match="got"):
             check(bad)
-
-
-def test_squared_error_is_minus_a_sum_of_squares():
-    """log_prob = -sum_D (x - theta)^2, which is a Gaussian of variance 1/2 less its constant."""
-    theta, x = np.float32([0.5, -1.0, 2.0]), np.float32([1.0, 1.0, 1.5])
-    error = vae_jax.squared_error().log_prob(theta, x)
-    np.testing.assert_allclose(error, -(0.25 + 4.0 + 0.25), rtol=1e-6)
-    density = vae_jax.normal(std=0.5**0.5).log_prob(theta, x)
-    np.testing.assert_allclose(density - error, -1.5 * np.log(np.pi), rtol=1e-5)
-
-
-@pytest.mark.parametrize("logit", [20.0, 100.0, 1e4])
-def test_bernoulli_stays_finite_at_extreme_logits(logit):
-    """log p = 0 for a sure and right bit, -|theta| for a sure and wrong one, at any |theta|."""
-    theta, bits = np.float32([[logit], [-logit]]), np.float32([[1.0], [0.0]])
-    right = jax.jit(jax.vmap(vae_jax.bernoulli().log_prob))
-    np.testing.assert_allclose(right(theta, bits), [0.0, 0.0], atol=1e-8)
-    np.testing.assert_allclose(right(-theta, bits), [-logit, -logit], rtol=1e-6)
-
-
-def test_normal_learns_its_variance_from_initial_std():
-    """normal() has one shared log-variance, 2 log initial_std at first; normal(std) has none."""
-    np.testing.assert_allclose(vae_jax.normal(initial_std=0.5).shared(3), [2 * np.log(0.5)])
-    np.testing.assert_allclose(vae_jax.normal().shared(3), [2 * np.log(0.1)])
-    assert vae_jax.normal(std=0.5).shared(3) == ()
-
-
-@pytest.mark.parametrize("std", [0, -1.0, float("nan"), float("inf"), "1", True])
-def test_a_standard_deviation_must_be_a_positive_number(std):
-    """std and initial_std are finite numbers above 0."""
-    with pytest.raises((ValueError, TypeError), match="initial_std"):
-        vae_jax.normal(initial_std=std)
-    with pytest.raises((ValueError, TypeError), match="std"):
-        vae_jax.normal(std=std)

@@ -31,11 +31,12 @@ def stirling_error(a: Array) -> Array:
 
     Source: Abramowitz and Stegun, 6.1.41.
     """
-    large = a > 8.0
-    inverse = 1.0 / jnp.where(large, a, 8.0)
+    large = a > 4.0
+    inverse = 1.0 / jnp.where(large, a, 4.0)
     square = jnp.square(inverse)
-    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
-    small = jnp.where(large, 8.0, a)
+    tail = 1 / 1260 - square * (1 / 1680 - square / 1188)
+    series = inverse * (1 / 12 - square * (1 / 360 - square * tail))
+    small = jnp.where(large, 4.0, a)
     naive = gammaln(small) - (small - 0.5) * jnp.log(small) + small - 0.5 * math.log(2 * math.pi)
     return jnp.where(large, series, naive)
 

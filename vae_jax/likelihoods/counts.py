@@ -111,19 +111,22 @@ def negative_binomial() -> Likelihood:
 
 
 def _negative_binomial_log_prob(log_mean: Array, log_r: Array, x: Array) -> Array:
-    """log p per dimension, in nats.
+    """log p per dimension, in nats. With t = log(mean / x) and p = r / (x + r),
 
-        (x + r) log((x + r) / (mean + r)) - x log(x / mean) - log1p(x / r) / 2 + remainders
+        -x log(1 - p + p exp(-t)) - r log(p + (1 - p) exp(t)) - log1p(x / r) / 2 + remainders
 
-    The first two terms are 0 at x = mean, where the Gammas as written are of size x log x.
+    whose first two terms are 0 at x = mean, where the Gammas as written are of size x log x.
     """
-    mean, r, safe = jnp.exp(log_mean), jnp.exp(log_r), jnp.maximum(x, 1.0)
-    log_xr = jnp.where(x > 0, jnp.logaddexp(jnp.log(safe), log_r), log_r)
-    log_mr = jnp.logaddexp(log_mean, log_r)
-    distance = (x - mean) * jnp.exp(-log_mr)
-    near = jnp.abs(distance) < 0.5
-    close = jnp.log1p(jnp.where(near, distance, 0.0))
-    log_ratio = jnp.where(near, close, log_xr - log_mr)
-    main = (x + r) * log_ratio - x * (jnp.log(safe) - log_mean) - 0.5 * (log_xr - log_r)
-    rest = stirling_error(x + r) - stirling_error(r)
-    return main + rest - log_factorial_rest(x)
+    positive, log_x, r = x > 0, jnp.log(jnp.maximum(x, 1.0)), jnp.exp(log_r)
+    t, odds = log_mean - log_x, log_r - log_x
+    around = -x * _log_mixed(odds, -t) - r * _log_mixed(-odds, t) - 0.5 * jax.nn.softplus(-odds)
+    rest = stirling_error(x + r) - stirling_error(r) - log_factorial_rest(x)
+    return jnp.where(positive, around, -r * jax.nn.softplus(log_mean - log_r)) + rest
+
+
+def _log_mixed(odds: Array, t: Array) -> Array:
+    """log(1 - p + p exp(t)) for p = sigmoid(odds), with all digits where it is near 0."""
+    moved = jax.nn.sigmoid(odds) * jnp.expm1(jnp.minimum(t, 80.0))
+    near = jnp.abs(moved) < 0.5
+    far = jnp.logaddexp(-jax.nn.softplus(odds), t - jax.nn.softplus(-odds))
+    return jnp.where(near, jnp.log1p(jnp.where(near, moved, 0.0)), far)
