@@ -94,7 +94,7 @@ def _halves(theta: np.ndarray) -> Any:
 BITS = np.array([[0.0, 0.25, 1.0]], np.float32)
 NOT_BITS = (np.array([[0.0, 1.5, 1.0]]), np.array([[-0.1, 0.5, 1.0]]), np.array([[0, 255, 1]]))
 LEVELS = np.array([[0.0, 1.0, 77 / 255]], np.float32)
-NOT_LEVELS = (*NOT_BITS, np.array([[0.0, 0.5, 1.0]]), np.array([[np.nan, 0.0, 1.0]]))
+NOT_LEVELS = (*NOT_BITS, np.array([[0.0, 0.35, 1.0]]), np.array([[np.nan, 0.0, 1.0]]))
 COUNTS = np.array([[0.0, 1.0, 40.0]], np.float32)
 NOT_COUNTS = (np.array([[0.0, 0.5, 1.0]]), np.array([[0, -1, 1]]), np.array([[np.nan, 0.0, 1.0]]))
 REALS = np.array([[-3.5, 0.0, 40.0]], np.float32)

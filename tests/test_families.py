@@ -106,6 +106,10 @@ LARGE = {
         vae_jax.negative_binomial(), [np.log(1e6), np.log(10)], 400_000, 1,
         stats.nbinom(10, 10 / (1e6 + 10)),
     ),
+    "nearly Poisson": (
+        vae_jax.negative_binomial(), [np.log(1e6), np.log(1e7)], 1_000_500, 1,
+        stats.nbinom(1e7, 1 / 1.1),
+    ),
     "almost Poisson": (
         vae_jax.negative_binomial(), [np.log(50), 40.0], 61, 1, stats.poisson(50)
     ),
