@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 from helpers import assert_mean, draws
+from likelihood_table import LIKELIHOODS
 from scipy import integrate
-from tables import LIKELIHOODS
 
 import vae_jax
 

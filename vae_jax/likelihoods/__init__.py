@@ -1,7 +1,8 @@
 """p(x | z): one function per family, each returning a record of pure functions of one example.
 
 To add one: write a function that returns a `Likelihood`, name it in `__all__` below, re-export it
-from `vae_jax`, and add a row to LIKELIHOODS in tests/tables.py.
+from `vae_jax`, and add a row to LIKELIHOODS in
+tests/likelihood_table.py.
 """
 
 from vae_jax.likelihoods.bits import bernoulli, continuous_bernoulli
