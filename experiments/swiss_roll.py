@@ -48,7 +48,8 @@ class Settings:
     depth: int = 3
     """Hidden layers of the encoder, and of the decoder."""
     likelihood: str = "squared_error"
-    """squared_error, normal (noise learned), "normal(std=0.07)", in units of the data."""
+    """squared_error, normal (noise learned), "normal(std=0.07)", "student_t(df=3)" or any other of
+    vae_jax.likelihoods over real numbers; scales in units of the data."""
     seed: int = 0
     """Seed of the one key that everything random comes from."""
     out: Path = Path("results/swiss_roll")
@@ -65,10 +66,11 @@ class Settings:
 def build(settings: Settings) -> tuple[vj.VAE, Any, float]:
     """The VAE, its loss and its beta."""
     hidden = (settings.hidden_dim,) * check_count("depth", settings.depth, 0)
+    likelihood = vj.from_text(settings.likelihood)
     vae = vj.build_vae(
         vj.MLPEncoder(settings.latent_dim, hidden),
-        vj.MLPDecoder(2, hidden),
-        likelihood=vj.from_text(settings.likelihood),
+        vj.MLPDecoder(2 * getattr(likelihood, "num_params", 1), hidden),
+        likelihood=likelihood,
         prior=vj.standard_normal(settings.latent_dim),
         data_shape=(2,),
     )

@@ -25,10 +25,12 @@ class Tiny(NamedTuple):
 
 def tiny_vae(likelihood: vae_jax.Likelihood | None = None, **options: Any) -> vae_jax.VAE:
     """Three data and two latent dimensions, smooth networks of four units; `options` override."""
+    likelihood = likelihood or vae_jax.normal()
+    num_params = getattr(likelihood, "num_params", 1)
     parts = {
         "encoder": vae_jax.MLPEncoder(2, (4,), jax.numpy.tanh),
-        "decoder": vae_jax.MLPDecoder(3, (4,), jax.numpy.tanh),
-        "likelihood": likelihood or vae_jax.normal(),
+        "decoder": vae_jax.MLPDecoder(3 * num_params, (4,), jax.numpy.tanh),
+        "likelihood": likelihood,
         "prior": vae_jax.standard_normal(2),
         "data_shape": (3,),
     }

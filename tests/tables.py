@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from scipy import special, stats
 
 import vae_jax
 from vae_jax.types import Array, Key, LossFn
@@ -62,54 +60,6 @@ OBJECTIVES: dict[str, ObjectiveRow] = {
 }
 """make_vq has tests of its own: it needs another prior, and draws nothing."""
 
-
-class LikelihoodRow(NamedTuple):
-    make: Callable[[], vae_jax.Likelihood]
-    theta: Callable[[int], np.ndarray]
-    """D -> some decoder output [D * P + S]."""
-    reference: Callable[[np.ndarray], Any] | None
-    """theta -> scipy.stats distribution of each dimension; None: `log_prob` is not a density."""
-    good: np.ndarray
-    bad: tuple[np.ndarray, ...]
-
-
-def _theta(num_dims: int, *shared: float) -> np.ndarray:
-    return np.append(np.linspace(-1.0, 2.0, num_dims), shared).astype(np.float32)
-
-
-REALS = np.array([[-3.5, 0.0, 40.0]], np.float32)
-NOT_REALS = (np.array([[1, 2, 3]]), np.array([[True, False, True]]))
-
-LIKELIHOODS: dict[str, LikelihoodRow] = {
-    "bernoulli": LikelihoodRow(
-        make=vae_jax.bernoulli,
-        theta=_theta,
-        reference=lambda theta: stats.bernoulli(special.expit(theta)),
-        good=np.array([[0.0, 0.25, 1.0]], np.float32),
-        bad=(np.array([[0.0, 1.5, 1.0]]), np.array([[-0.1, 0.5, 1.0]]), np.array([[0, 255, 1]])),
-    ),
-    "normal": LikelihoodRow(
-        make=vae_jax.normal,
-        theta=lambda num_dims: _theta(num_dims, np.log(0.3**2)),
-        reference=lambda theta: stats.norm(theta[:-1], np.exp(theta[-1] / 2)),
-        good=REALS,
-        bad=NOT_REALS,
-    ),
-    "normal(std)": LikelihoodRow(
-        make=lambda: vae_jax.normal(std=0.3),
-        theta=_theta,
-        reference=lambda theta: stats.norm(theta, 0.3),
-        good=REALS,
-        bad=NOT_REALS,
-    ),
-    "squared_error": LikelihoodRow(
-        make=vae_jax.squared_error,
-        theta=_theta,
-        reference=None,
-        good=REALS,
-        bad=NOT_REALS,
-    ),
-}
 
 PRIORS: dict[str, Callable[[int], vae_jax.Prior]] = {
     "standard_normal": vae_jax.standard_normal,

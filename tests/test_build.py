@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen as nn
 from helpers import tiny_vae
@@ -73,4 +74,9 @@ def test_learned_parameters_of_the_likelihood_follow_the_decoder():
     theta = vae.decode(params, jnp.zeros(2))
     assert theta.shape == (4,)
     assert theta[3] == params["likelihood"][0] == jnp.float32(2 * jnp.log(0.5))
+    per_dim = tiny_vae(vae_jax.laplace(initial_scale=0.5, learned="per_dim"))
+    params = per_dim.init(jax.random.key(0))
+    np.testing.assert_allclose(params["likelihood"], np.full(3, np.log(0.5)), rtol=1e-6)
+    theta = per_dim.decode(params, jnp.zeros(2))
+    np.testing.assert_array_equal(theta[3:], params["likelihood"])
     assert set(tiny_vae(vae_jax.bernoulli()).init(jax.random.key(0))) == {"encoder", "decoder"}

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_mean, draws
-from scipy import stats
+from scipy import special, stats
 
 import vae_jax
+from vae_jax.numerics import log_factorial_rest, stirling_error
 
 
 def test_kl_of_shifted_and_widened_gaussians():
@@ -68,6 +69,18 @@ def test_elbo_is_recon_minus_kl_on_floats_and_arrays():
     assert isinstance(vae_jax.elbo(-1.5, 2.0), float)
     found = vae_jax.elbo(jnp.array([-1.0, 0.0]), jnp.array([0.5, 2.0]))
     np.testing.assert_array_equal(found, [-1.5, -2.0])
+
+
+def test_stirling_error_completes_the_log_gamma():
+    """log Gamma(a) = (a - 1/2) log a - a + log(2 pi) / 2 + stirling_error(a), from 1e-6 to 1e20;
+    log count! = count log count - count + log_factorial_rest(count), also at 0."""
+    a = np.geomspace(1e-6, 50.0, 200).astype(np.float32).astype(np.float64)
+    wanted = special.gammaln(a) - (a - 0.5) * np.log(a) + a - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(stirling_error(np.float32(a)), wanted, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(stirling_error(np.float32([1e3, 1e20])), [1 / 12e3, 0], atol=1e-9)
+    count = np.float32([0, 1, 2, 7, 8, 9, 255])
+    rest = special.gammaln(count + 1.0) - special.xlogy(count, count) + count
+    np.testing.assert_allclose(log_factorial_rest(count), rest, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, -1])

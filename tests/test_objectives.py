@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 from helpers import init, tiny_vae
-from tables import LIKELIHOODS, OBJECTIVES
+from likelihood_table import LIKELIHOODS
+from tables import OBJECTIVES
 
 VAES = {name: row.prepare(tiny_vae()) for name, row in OBJECTIVES.items()}
 LOSSES = {name: row.make(VAES[name]) for name, row in OBJECTIVES.items()}

@@ -42,9 +42,9 @@ def test_replicas_of_the_readme_have_their_own_results(namespace: dict[str, Any]
     assert len(np.unique(np.asarray(losses[:, -1]))) == 8
 
 
-def test_laplace_of_the_readme_is_normalised(namespace: dict[str, Any]) -> None:
+def test_logistic_of_the_readme_is_normalised(namespace: dict[str, Any]) -> None:
     """The example of an own likelihood integrates to one."""
-    laplace = namespace["laplace"](0.5)
+    logistic = namespace["logistic"](0.5)
     x = np.linspace(-20.0, 20.0, 40_001, dtype=np.float32)
-    log_prob = jax.vmap(lambda x: laplace.log_prob(np.zeros(1, np.float32), x))(x[:, None])
+    log_prob = jax.vmap(lambda x: logistic.log_prob(np.zeros(1, np.float32), x))(x[:, None])
     np.testing.assert_allclose(np.trapezoid(np.exp(log_prob), x), 1.0, rtol=1e-4)

@@ -27,6 +27,14 @@ def test_networks_come_back_from_their_text(kind, activation):
         vae_jax.normal(std=7),
         vae_jax.normal(std=np.float64(0.25)),
         vae_jax.normal(initial_std=np.float32(0.25)),
+        vae_jax.normal(initial_std=0.5, learned="per_dim"),
+        vae_jax.normal(learned="decoder"),
+        vae_jax.laplace(np.float32(2)),
+        vae_jax.student_t(np.int64(4), initial_scale=0.2, learned="per_dim"),
+        vae_jax.student_t(4.5, 2),
+        vae_jax.discretized_logistic(initial_scale=0.02, learned="decoder"),
+        vae_jax.beta_binomial(np.int64(15)),
+        vae_jax.categorical(np.uint8(4)),
         vae_jax.standard_normal(np.int64(3)),
         vae_jax.MLPEncoder(np.int64(3), (np.int32(4),)),
     ],
@@ -119,7 +127,7 @@ def test_parts_of_the_users_own_have_no_text(name):
     assert vae_jax.to_text(row.decoder(2)) is None
     assert vae_jax.to_text(Encoder(2)) is None
     assert vae_jax.to_text(vae_jax.MLPEncoder(2, (3,), lambda x: x)) is None
-    own = vae_jax.normal()._replace(text="laplace()")
+    own = vae_jax.normal()._replace(text="own()")
     assert vae_jax.to_text(own) is None
 
 

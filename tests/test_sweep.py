@@ -241,11 +241,24 @@ def test_parameters_that_break_in_the_last_step_freeze_the_replica():
     np.testing.assert_array_equal(np.isnan(metrics["loss"]).sum(axis=1), [0, 1, 0])
 
 
-def test_std_needs_a_learned_noise():
+def test_std_is_that_of_every_dimension():
+    """A noise for each dimension is set to `std` in all of them."""
+
+    def per_dim():
+        vae = tiny_vae(vae_jax.normal(learned="per_dim"))
+        return Problem(vae, vae_jax.make_elbo(vae), BATCHES)
+
+    result = sweep(per_dim, [{"std": 0.2}], DATA, num_steps=2, progress=False)
+    held = replica(result, 0)[1]["likelihood"]
+    np.testing.assert_allclose(held, np.full(3, 2 * np.log(0.2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"std": 0.3}, {"learned": "decoder"}])
+def test_std_needs_a_learned_noise(options):
     """A likelihood without that parameter is refused by name."""
 
     def fixed():
-        vae = tiny_vae(vae_jax.normal(0.3))
+        vae = tiny_vae(vae_jax.normal(**options))
         return Problem(vae, vae_jax.make_elbo(vae), BATCHES)
 
     with pytest.raises(ValueError, match=r"normal\(\)"):

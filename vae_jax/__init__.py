@@ -20,7 +20,20 @@ from vae_jax.evaluate import (
 from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
-from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
+from vae_jax.likelihoods import (
+    Likelihood,
+    bernoulli,
+    beta_binomial,
+    categorical,
+    continuous_bernoulli,
+    discretized_logistic,
+    laplace,
+    negative_binomial,
+    normal,
+    poisson,
+    squared_error,
+    student_t,
+)
 from vae_jax.marginal import Marginal, log_marginal
 from vae_jax.model import VAE, build_vae
 from vae_jax.networks import MLPDecoder, MLPEncoder, Network
@@ -75,13 +88,17 @@ __all__ = [
     "add_critic",
     "array_batches",
     "bernoulli",
+    "beta_binomial",
     "bits_per_dim",
     "build_vae",
+    "categorical",
     "codebook",
     "codes",
+    "continuous_bernoulli",
     "coupling_flow",
     "decode_mean",
     "diagonal_normal",
+    "discretized_logistic",
     "draw",
     "elbo",
     "fit",
@@ -90,6 +107,7 @@ __all__ = [
     "interpolate",
     "kl_per_dim",
     "kl_standard_normal",
+    "laplace",
     "linear_gaussian",
     "load_run",
     "log_marginal",
@@ -111,8 +129,10 @@ __all__ = [
     "mixture_of_normals",
     "mutual_information",
     "mutual_information_gap",
+    "negative_binomial",
     "normal",
     "normal_log_prob",
+    "poisson",
     "posterior",
     "quadrature",
     "reconstruct",
@@ -123,6 +143,7 @@ __all__ = [
     "squared_error",
     "standard_normal",
     "start_at_rows",
+    "student_t",
     "swiss_roll",
     "swiss_roll_batches",
     "teaching_std",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.checks import check_counts
-from vae_jax.likelihoods import Likelihood
+from vae_jax.likelihoods.record import Likelihood
 from vae_jax.networks import Network, as_network
 from vae_jax.posteriors import Posterior, diagonal_normal
 from vae_jax.priors import Prior
@@ -64,6 +64,7 @@ def build_vae(
     posterior = diagonal_normal() if posterior is None else posterior
     _check_kinds(likelihood, prior, posterior)
     encoder_net, decoder_net = as_network(encoder), as_network(decoder)
+    shared = likelihood.shared(math.prod(data_shape))
     conditions: tuple[Any, ...] = ()
     if condition_shape is not None:
         condition_shape = check_counts("condition_shape", condition_shape)
@@ -77,8 +78,8 @@ def build_vae(
             "encoder": encoder_net.init(rng_encoder, jnp.zeros(data_shape), *zeros),
             "decoder": decoder_net.init(rng_decoder, jnp.zeros(latent_dim), *zeros),
         }
-        if likelihood.shared:
-            params["likelihood"] = jnp.asarray(likelihood.shared)
+        if shared:
+            params["likelihood"] = jnp.asarray(shared)
         if prior.init is not None:
             params["prior"] = prior.init(jax.random.fold_in(rng, 0), data_shape)
         if posterior.init is not None:
@@ -91,7 +92,7 @@ def build_vae(
 
     def decode(params: Params, z: Array, *condition: Array) -> Array:
         theta: Array = decoder_net.apply(params["decoder"], z, *condition)
-        if likelihood.shared:
+        if shared:
             theta = jnp.concatenate([theta.reshape(-1), params["likelihood"]])
         return theta.reshape(-1)
 

@@ -47,7 +47,7 @@ def compile_group(
     """The programs of one group; `varied` is any of its rows."""
     if varied["std"] is not None and not problem.vae.likelihood.text.startswith("normal("):
         raise ValueError(f"std is the noise of normal(), not of {problem.vae.likelihood.text}.")
-    if varied["std"] is not None and not problem.vae.likelihood.shared:
+    if varied["std"] is not None and not problem.vae.likelihood.shared(1):
         raise ValueError("To vary std, build the VAE with normal(), whose noise is a parameter.")
     optimizer = optax.inject_hyperparams(problem.optimizer)(learning_rate=0.0)
     loss_fn = problem.loss_fn if varied["std"] is None else _fixed_noise(problem.loss_fn)
@@ -58,7 +58,9 @@ def compile_group(
         state = init_train_state(rng_init, problem.vae.init, loss_fn, optimizer)
         state.opt_state.hyperparams["learning_rate"] = row["learning_rate"]
         if varied["std"] is not None:
-            state.params["likelihood"] = 2.0 * jnp.log(row["std"]) + jnp.zeros(1)
+            state.params["likelihood"] = jnp.full_like(
+                state.params["likelihood"], 2.0 * jnp.log(row["std"])
+            )
         return state, rng_run, {name: row[name] for name in ("beta", *numbers)}
 
     over_replicas = jax.sharding.NamedSharding(mesh, PartitionSpec("replica"))
