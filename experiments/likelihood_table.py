@@ -114,7 +114,7 @@ def evaluate(trained: Any, seed: int, test: Any, num_samples: int) -> dict[str, 
 def table(folder: Path) -> str:
     """All rows that the folder holds, as markdown."""
     lines = [
-        "| model | schedule | published | NLL, ours ± SE | samples, median ESS | active units | s |",
+        "| model | schedule | published | ours ± SE | samples, median ESS | active units | s |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     found = [read_json(path) for path in folder.glob("*.json")]

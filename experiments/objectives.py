@@ -60,7 +60,9 @@ KINDS: dict[str, Kind] = {
     "InfoVAE": Kind(lambda vae: vj.make_infovae(vae, 0.5, 10.0)),
     "WAE": Kind(lambda vae: vj.make_wae(vae, 50.0)),
     "DIP": Kind(lambda vae: vj.make_dip(vae)),
-    "FactorVAE": Kind(lambda vae: vj.make_factor(vae), prepare=lambda v, _: vj.add_critic(v, (64,))),
+    "FactorVAE": Kind(
+        lambda vae: vj.make_factor(vae), prepare=lambda vae, rows: vj.add_critic(vae, (64,))
+    ),
     "VQ": Kind(vj.make_vq, lambda latent_dim: vj.codebook(latent_dim, CODES)),
     "mixture prior": Kind(prior=lambda latent_dim: vj.mixture_of_normals(latent_dim, 10)),
     "VampPrior": Kind(
@@ -177,8 +179,8 @@ def table(found: dict[str, dict[str, Any]], settings: Settings) -> str:
         )
     note = (
         f"Nats per example on {NUM_TEST} test rows, means over {settings.seeds} seeds with the "
-        f"standard error of that mean; NLL from 2,000 importance samples, of VQ exact; KL is the mean "
-        f"of log q(z given x) - log p(z). {settings.steps} steps."
+        f"standard error of that mean; NLL from 2,000 importance samples, of VQ exact; KL is the "
+        f"mean of log q(z given x) - log p(z). {settings.steps} steps."
     )
     return "\n".join([*lines, "", note, ""])
 

@@ -32,7 +32,7 @@ def draw(path: Path, found: dict[str, dict[str, Any]]) -> None:
         bare(panel, "")
         panel.set_title(f"{title}\n{result['nll'].mean():.2f} nats", fontsize=8, pad=2)
     figure.suptitle(
-        "Decoded latent grids and test NLL: priors and objectives shape the same network", fontsize=12
+        "Decoded latent grids and test NLL of one network under many objectives", fontsize=12
     )
     save(figure, path)
 

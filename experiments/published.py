@@ -117,7 +117,8 @@ ENTRIES: dict[str, Entry] = {
     ),
     "vamp": _static(
         "the same, VampPrior K = 500", "85.79 (pythae), 85.57", learning_rate=1e-4,
-        num_samples=5000, build=partial(static_vae, prior=partial(vj.vamp_prior, num_components=500)),
+        num_samples=5000,
+        build=partial(static_vae, prior=partial(vj.vamp_prior, num_components=500)),
     ),
     **{
         f"vae-k{k}": _iwae(

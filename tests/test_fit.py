@@ -50,10 +50,10 @@ def test_fit_is_train_scan_with_a_named_split_of_the_key(tiny, finished):
 
 
 def test_metrics_csv_holds_every_step_to_the_last_digit(finished):
-    """metrics.csv: step, loss, recon, kl for steps 1 .. T, which read back as the same float32."""
+    """metrics.csv: step and terms for steps 1 .. T, which read back as the same float32."""
     folder, run = finished
     rows = csv_rows(folder / "metrics.csv")
-    assert rows[0] == ["step", "loss", "recon", "kl"]
+    assert rows[0] == ["step", "loss", "recon", "kl", "bound"]
     assert [int(row[0]) for row in rows[1:]] == list(range(1, 26))
     chex.assert_trees_all_equal(read_metrics(folder), run.metrics)
     np.testing.assert_array_equal(np.float32([row[1] for row in rows[1:]]), run.metrics["loss"])
