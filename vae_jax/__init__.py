@@ -23,7 +23,7 @@ from vae_jax.interrupts import Interrupted
 from vae_jax.likelihoods import Likelihood, bernoulli, normal, squared_error
 from vae_jax.marginal import Marginal, log_marginal
 from vae_jax.model import VAE, build_vae
-from vae_jax.networks import MLPDecoder, MLPEncoder, Network
+from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Network
 from vae_jax.numerics import log_mean_exp
 from vae_jax.objectives import (
     add_critic,
@@ -59,6 +59,8 @@ from vae_jax.walks import interpolate, traverse
 
 __all__ = [
     "VAE",
+    "ConvDecoder",
+    "ConvEncoder",
     "Draw",
     "Fit",
     "Interrupted",
