@@ -28,7 +28,12 @@ LEVELS = {
     "schedules": 1,
     "data.arrays": 1,
     "data.swiss_roll": 1,
-    "data": 2,
+    "data.download": 1,
+    "data.image_files": 1,
+    "data.image_batches": 2,
+    "data.sources": 2,
+    "data.images": 3,
+    "data": 4,
     "likelihoods": 2,
     "priors": 2,
     "posteriors": 2,
@@ -113,7 +118,17 @@ def test_importing_the_package_is_light():
 
     rich is not on the list: flax.linen itself imports it.
     """
-    heavy = ["matplotlib", "orbax", "sklearn", "scipy.optimize", "pandas", "torch", "tyro"]
+    heavy = [
+        "matplotlib",
+        "orbax",
+        "sklearn",
+        "scipy.optimize",
+        "pandas",
+        "torch",
+        "tyro",
+        "pooch",
+        "PIL",
+    ]
     program = f"import sys, vae_jax; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

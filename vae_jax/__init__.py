@@ -6,7 +6,15 @@ train it, `replicate` trains many at once. Start at `build_vae`; DESIGN.md besid
 explains the rest.
 """
 
-from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
+from vae_jax.data import (
+    Images,
+    array_batches,
+    image_batches,
+    image_values,
+    load_images,
+    swiss_roll,
+    swiss_roll_batches,
+)
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
 from vae_jax.evaluate import (
     codes,
@@ -63,6 +71,7 @@ __all__ = [
     "ConvEncoder",
     "Draw",
     "Fit",
+    "Images",
     "Interrupted",
     "Likelihood",
     "MLPDecoder",
@@ -88,11 +97,14 @@ __all__ = [
     "elbo",
     "fit",
     "from_text",
+    "image_batches",
+    "image_values",
     "init_train_state",
     "interpolate",
     "kl_per_dim",
     "kl_standard_normal",
     "linear_gaussian",
+    "load_images",
     "load_run",
     "log_marginal",
     "log_mean_exp",
