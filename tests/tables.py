@@ -77,9 +77,10 @@ POSTERIORS: dict[str, Callable[[], vae_jax.Posterior]] = {
 
 class NetworkRow(NamedTuple):
     encoder: Callable[[int], Any]
-    """latent_dim -> network from x [D] to (mean [Z], logvar [Z])."""
+    """latent_dim -> network from x [*data_shape] to (mean [Z], logvar [Z])."""
     decoder: Callable[[int], Any]
-    """num_out -> network from z [Z] to theta [num_out]."""
+    """num_out -> network from z [Z] to theta of num_out numbers."""
+    data_shape: tuple[int, ...] = (3,)
 
 
 def affine(num_out: int) -> vae_jax.Network:
@@ -125,6 +126,11 @@ NETWORKS: dict[str, NetworkRow] = {
     "tanh MLP": NetworkRow(
         lambda latent_dim: vae_jax.MLPEncoder(latent_dim, (4, 5), nn.tanh),
         lambda num_out: vae_jax.MLPDecoder(num_out, (4,), nn.tanh),
+    ),
+    "conv": NetworkRow(
+        lambda latent_dim: vae_jax.ConvEncoder(latent_dim, (4, 2), 1, 3, nn.tanh),
+        lambda num_out: vae_jax.ConvDecoder((num_out, 1, 1), 1, (2, 5), 1, 3, nn.tanh),
+        data_shape=(3, 1, 1),
     ),
     "own Flax module": NetworkRow(OwnEncoder, lambda num_out: nn.Dense(num_out)),
     "raw arrays": NetworkRow(affine_encoder, affine),

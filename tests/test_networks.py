@@ -21,17 +21,18 @@ def built(row):
         row.decoder(3),
         likelihood=vae_jax.bernoulli(),
         prior=vae_jax.standard_normal(2),
-        data_shape=(3,),
+        data_shape=row.data_shape,
     )
 
 
 @each
 def test_shapes_of_one_example_and_with_jit(row):
-    """x [D] -> (mean [Z], logvar [Z]); z [Z] -> theta [D]; jit changes nothing."""
+    """x [*data_shape] -> (mean [Z], logvar [Z]); z [Z] -> theta [D]; jit changes nothing."""
     vae = built(row)
     params = init(vae)
     assert set(params) == {"encoder", "decoder"}
-    x, z = np.float32([0.2, -1.0, 3.0]), np.float32([0.5, -0.5])
+    x = np.float32([0.2, -1.0, 3.0]).reshape(row.data_shape)
+    z = np.float32([0.5, -0.5])
     mean, logvar = vae.encode(params, x)
     theta = vae.decode(params, z)
     assert (mean.shape, logvar.shape, theta.shape) == ((2,), (2,), (3,))
@@ -41,11 +42,11 @@ def test_shapes_of_one_example_and_with_jit(row):
 
 @each
 def test_a_batch_by_vmap_is_a_batch_by_broadcasting(row):
-    """vmap(apply)(x [B, D]) = apply(x [B, D])."""
-    for network, width in ((row.encoder(2), 3), (row.decoder(3), 2)):
+    """vmap(apply)(x [B, ...]) = apply(x [B, ...])."""
+    for network, shape in ((row.encoder(2), row.data_shape), (row.decoder(3), (2,))):
         network = as_network(network)
-        params = network.init(jax.random.key(0), jnp.zeros(width))
-        batch = np.random.default_rng(0).normal(size=(5, width)).astype(np.float32)
+        params = network.init(jax.random.key(0), jnp.zeros(shape))
+        batch = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
         mapped = jax.jit(jax.vmap(network.apply, (None, 0)))(params, batch)
         broadcast = jax.jit(network.apply)(params, batch)
         chex.assert_trees_all_close(mapped, broadcast, rtol=1e-5, atol=1e-6)
@@ -68,7 +69,7 @@ def test_every_parameter_is_used(row):
     """No layer is cut off: a gradient reaches each array."""
     vae = built(row)
     loss_fn, rng = vae_jax.make_elbo(vae), jax.random.key(2)
-    x = np.random.default_rng(0).uniform(size=(64, 3)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(size=(64, *row.data_shape)).astype(np.float32)
     grads = jax.jit(jax.grad(lambda params: loss_fn(params, rng, x, 1.0)[0]))(init(vae))
     assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(grads))
 

@@ -37,6 +37,8 @@ def test_networks_come_back_from_their_text(kind, activation):
         vae_jax.categorical(np.uint8(4)),
         vae_jax.standard_normal(np.int64(3)),
         vae_jax.MLPEncoder(np.int64(3), (np.int32(4),)),
+        vae_jax.ConvEncoder(np.int64(3), [np.int32(4), 5], np.int8(0), activation=jnp.tanh),
+        vae_jax.ConvDecoder([np.int64(5), 4, 3], 2, (7,), blocks=2, kernel=np.int64(6)),
     ],
 )
 def test_arguments_of_any_number_type_come_back(part):

@@ -6,7 +6,15 @@ train it, `replicate` trains many at once. Start at `build_vae`; DESIGN.md besid
 explains the rest.
 """
 
-from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
+from vae_jax.data import (
+    Images,
+    array_batches,
+    image_batches,
+    image_values,
+    load_images,
+    swiss_roll,
+    swiss_roll_batches,
+)
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
 from vae_jax.evaluate import (
     codes,
@@ -36,7 +44,7 @@ from vae_jax.likelihoods import (
 )
 from vae_jax.marginal import Marginal, log_marginal
 from vae_jax.model import VAE, build_vae
-from vae_jax.networks import MLPDecoder, MLPEncoder, Network
+from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Network
 from vae_jax.numerics import log_mean_exp
 from vae_jax.objectives import (
     add_critic,
@@ -72,8 +80,11 @@ from vae_jax.walks import interpolate, traverse
 
 __all__ = [
     "VAE",
+    "ConvDecoder",
+    "ConvEncoder",
     "Draw",
     "Fit",
+    "Images",
     "Interrupted",
     "Likelihood",
     "MLPDecoder",
@@ -103,12 +114,15 @@ __all__ = [
     "elbo",
     "fit",
     "from_text",
+    "image_batches",
+    "image_values",
     "init_train_state",
     "interpolate",
     "kl_per_dim",
     "kl_standard_normal",
     "laplace",
     "linear_gaussian",
+    "load_images",
     "load_run",
     "log_marginal",
     "log_mean_exp",

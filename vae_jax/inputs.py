@@ -16,7 +16,9 @@ RUNS_ONCE: Any = {"xla_backend_optimization_level": 0}
 def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
     """`data` as the run will use it: an array on the device, anything else as it is.
 
-    Looked at are the array itself and the first batch, which is what the VAE will see.
+    Looked at are the array itself and the first batch, which is what the VAE will see. An array of
+    another shape or type than the batch, such as images in bytes, is raw material: only the batch
+    has to lie in the likelihood's support.
 
     Raises:
         TypeError: an array that does not hold numbers, or integers where the likelihood is over
@@ -32,8 +34,6 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
         if data.ndim == 0 or data.shape[0] == 0:
             raise ValueError(f"data has no rows: its shape is {data.shape}.")
         _check_finite("data", np.asarray(data))
-        if data.shape[1:] == vae.data_shape:
-            vae.likelihood.check(np.asarray(data))
     first = jax.jit(batch_fn).lower(data, rng, jnp.zeros((), jnp.int32))
     batch = first.compile(RUNS_ONCE)(data, rng, jnp.zeros((), jnp.int32))
     check_batch(vae, batch)
@@ -41,6 +41,9 @@ def check_inputs(vae: VAE, data: Any, batch_fn: BatchFn, rng: Key) -> Any:
     _check_kind("the first batch", values)
     _check_finite("the first batch", values)
     vae.likelihood.check(values)
+    rows = (vae.data_shape, batch.dtype)
+    if isinstance(data, jax.Array) and (data.shape[1:], data.dtype) == rows:
+        vae.likelihood.check(np.asarray(data))
     return data
 
 

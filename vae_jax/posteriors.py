@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.checks import check_count, check_counts
-from vae_jax.networks import apply_layers, init_layers
+from vae_jax.networks.layers import apply_layers, init_layers
 from vae_jax.types import Array, Key, Params
 
 __all__ = ["coupling_flow", "diagonal_normal"]

@@ -13,6 +13,8 @@ from vae_jax import likelihoods, networks, posteriors, priors
 from vae_jax.model import VAE, build_vae
 
 PARTS: dict[str, Any] = {
+    "ConvEncoder": networks.ConvEncoder,
+    "ConvDecoder": networks.ConvDecoder,
     "MLPEncoder": networks.MLPEncoder,
     "MLPDecoder": networks.MLPDecoder,
     **{name: getattr(likelihoods, name) for name in likelihoods.__all__},

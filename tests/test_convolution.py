@@ -1,0 +1,242 @@
+"""Convolutional networks: the products are convolutions, the decoder mirrors the encoder."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from helpers import init
+
+import vae_jax
+from vae_jax.networks import SPREAD
+from vae_jax.networks.convolution import (
+    conv_down,
+    conv_same,
+    conv_up,
+    depth_to_space,
+    space_to_depth,
+)
+
+LAYOUT = ("NHWC", "OHWI", "NHWC")
+KERNELS = (2, 3, 4, 5, 6)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def reference(x, kernel, stride, pads):
+    """The compiler's own convolution, with one padding for each side of each axis."""
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+
+
+@pytest.mark.parametrize("size", KERNELS)
+@pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 3), (2, 5)])
+def test_conv_down_is_a_convolution_of_stride_two(shape, size):
+    """conv_down(x, kernel) = lax.conv with stride 2, ceil(k / 2) - 1 zeros before the image."""
+    x, kernel = normal(2, *shape, 3), normal(5, size, size, 3, seed=1)
+    pads = []
+    for length in shape:
+        before = -(-size // 2) - 1
+        pads.append((before, 2 * (-(-length // 2) - 1) + size - before - length))
+    wanted = reference(x, kernel, 2, tuple(pads))
+    assert wanted.shape[1:3] == tuple(-(-length // 2) for length in shape)
+    np.testing.assert_allclose(jax.jit(conv_down)(x, kernel), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", KERNELS)
+@pytest.mark.parametrize("shape", [(8, 8), (7, 10), (1, 3)])
+@pytest.mark.parametrize("channels", [(2, 3), (9, 2)], ids=["gathered", "added up"])
+def test_conv_up_is_the_transpose_of_conv_down(shape, size, channels):
+    """<conv_up(x, w), y> = <x, conv_down(y, w)> for all x and y, in both of its forms."""
+    num_in, num_out = channels
+    kernel = normal(size, size, num_out, num_in)
+    down = np.moveaxis(kernel, 3, 0)
+    small = (2, *(-(-length // 2) for length in shape), num_in)
+    y = jax.ShapeDtypeStruct((2, *shape, num_out), jnp.float32)
+    transpose = jax.jit(jax.linear_transpose(lambda y: conv_down(y, down), y))
+    x = normal(*small, seed=1)
+    np.testing.assert_allclose(
+        jax.jit(conv_up, static_argnums=(2, 3))(x, kernel, *shape),
+        transpose(x)[0],
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("size", [1, *KERNELS])
+def test_conv_same_keeps_the_size(size):
+    """conv_same(x, kernel) = lax.conv with (k - 1) // 2 zeros before and k // 2 after."""
+    x, kernel = normal(2, 5, 4, 3), normal(6, size, size, 3, seed=1)
+    wanted = reference(x, kernel, 1, (((size - 1) // 2, size // 2),) * 2)
+    np.testing.assert_allclose(jax.jit(conv_same)(x, kernel), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_are_two_by_two_pixels():
+    """space_to_depth puts a block's four pixels into one, depth_to_space puts them back."""
+    x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    blocks = space_to_depth(x)
+    np.testing.assert_array_equal(blocks[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
+    np.testing.assert_array_equal(depth_to_space(blocks), x)
+
+
+def assert_restored(shape, stages):
+    widths, kernel = (4, 3, 2, 5)[:stages], 3 + stages % 2
+    decoder = vae_jax.ConvDecoder(shape, 2, widths, kernel=kernel)
+    encoder = vae_jax.ConvEncoder(6, widths, kernel=kernel)
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    (mean, logvar), _ = jax.eval_shape(encoder.init_with_output, rng, x)
+    theta, _ = jax.eval_shape(decoder.init_with_output, rng, mean)
+    assert mean.shape == logvar.shape == (6,)
+    assert theta.shape == (2, *shape)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_image_sizes_come_back_exactly(channels):
+    """[H, W, C] -> Z -> [P, H, W, C], H = 8 .. 65 with one C each, other widths, 1 to 4 stages."""
+    for height in range(7 + channels, 66, 4):
+        assert_restored((height, 8 + height * 7 % 58, channels), 1 + height // 4 % 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_every_image_size_comes_back_exactly(channels, stages):
+    """The same for every H = 8 .. 65 with every C and every number of stages."""
+    for height in range(8, 66):
+        assert_restored((height, 8 + height * 7 % 58, channels), stages)
+
+
+def test_every_row_and_column_of_an_odd_image_is_seen_and_made():
+    """Each pixel of x moves the mean; each pixel of theta moves with z."""
+    encoder = vae_jax.ConvEncoder(1, (4, 4, 4), activation=jnp.tanh)
+    decoder = vae_jax.ConvDecoder((9, 13, 1), 1, (4, 4, 4), activation=jnp.tanh)
+    x, z = normal(9, 13, 1), normal(1, seed=1)
+    variables = jax.jit(encoder.init)(jax.random.key(0), x)
+    moved = jax.jit(jax.grad(lambda x: encoder.apply(variables, x)[0][0]))(x)
+    assert np.all(np.asarray(moved) != 0)
+    variables = jax.jit(decoder.init)(jax.random.key(0), z)
+    _, moved = jax.jit(lambda z: jax.jvp(lambda z: decoder.apply(variables, z), (z,), (z,)))(z)
+    assert np.all(np.asarray(moved) != 0)
+
+
+def test_the_networks_are_what_their_docstrings_say():
+    """The stages by hand: convolution, blocks, activation; the decoder in the opposite order."""
+    x, z = normal(7, 6, 2), normal(3, seed=1)
+    encoder = vae_jax.ConvEncoder(3, (4, 5), 1, 3, jnp.tanh)
+    decoder = vae_jax.ConvDecoder((7, 6, 2), 2, (4, 5), 1, 3, jnp.tanh)
+
+    def block(x, layers, stage):
+        inner, outer = (layers[f"block_{stage}_0_{part}"] for part in ("inner", "outer"))
+        hidden = jnp.tanh(conv_same(jnp.tanh(x), inner["kernel"]) + inner["bias"])
+        return x + hidden @ outer["kernel"] + outer["bias"]
+
+    variables = jax.jit(encoder.init)(jax.random.key(0), x)
+    layers, h = variables["params"]["layers"], x
+    for stage in (0, 1):
+        down = layers[f"down_{stage}"]
+        h = jnp.tanh(block(conv_down(h, down["kernel"]) + down["bias"], layers, stage))
+    assert h.shape == (2, 2, 5)
+    wanted = jnp.split(h.reshape(-1) @ layers["out"]["kernel"] + layers["out"]["bias"], 2)
+    chex.assert_trees_all_close(encoder.apply(variables, x), tuple(wanted), rtol=1e-5, atol=1e-6)
+
+    variables = jax.jit(decoder.init)(jax.random.key(1), z)
+    layers = variables["params"]["layers"]
+    h = (z @ layers["in"]["kernel"] + layers["in"]["bias"]).reshape(2, 2, 5)
+    for stage, size in ((1, (4, 3)), (0, (7, 6))):
+        up = layers[f"up_{stage}"]
+        h = conv_up(jnp.tanh(block(h, layers, stage)), up["kernel"], *size) + up["bias"]
+    assert h.shape == (7, 6, 4)
+    theta = decoder.apply(variables, z)
+    for output in (0, 1):
+        wanted = h[..., 2 * output : 2 * output + 2]
+        np.testing.assert_allclose(theta[output], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_convolutions_start_uniform_within_a_bound_set_by_fan_in():
+    """fan_in is k^2 I for a convolution and k^2 I / 4 for its transpose, which has a quarter of
+    the kernel over each pixel."""
+    encoder, decoder = (
+        vae_jax.ConvEncoder(2, (20, 30)),
+        vae_jax.ConvDecoder((8, 8, 30), 1, (20, 30)),
+    )
+    encoder = jax.jit(encoder.init)(jax.random.key(0), jnp.zeros((8, 8, 3)))
+    decoder = jax.jit(decoder.init)(jax.random.key(0), jnp.zeros(2))
+    fans = {"down_0": 48, "down_1": 320, "up_1": 120, "up_0": 80}
+    layers = {**encoder["params"]["layers"], **decoder["params"]["layers"]}
+    for name, fan_in in fans.items():
+        bound = SPREAD * fan_in**-0.5
+        kernel, bias = np.asarray(layers[name]["kernel"]), np.asarray(layers[name]["bias"])
+        assert 0.98 * bound < np.abs(kernel).max() <= bound
+        assert 0.5 * bound < np.abs(bias).max() <= bound
+
+
+def test_an_image_vae_trains_on_bits():
+    """A convolutional VAE of 9x7 images: the loss falls, and the shapes are the images'."""
+    vae = vae_jax.build_vae(
+        vae_jax.ConvEncoder(2, (4, 8)),
+        vae_jax.ConvDecoder((9, 7, 1), 1, (4, 8)),
+        likelihood=vae_jax.bernoulli(),
+        prior=vae_jax.standard_normal(2),
+        data_shape=(9, 7, 1),
+    )
+    bars = np.zeros((7, 9, 7, 1), np.float32)
+    bars[np.arange(7), :, np.arange(7)] = 1
+    run = vae_jax.fit(
+        vae, vae_jax.make_elbo(vae), optax.adam(1e-2), bars, jax.random.key(0),
+        batch_fn=vae_jax.array_batches(7), num_steps=150, progress=False,
+    )  # fmt: skip
+    assert run.metrics["recon"][-10:].mean() > run.metrics["recon"][:5].mean() / 2
+    assert vae_jax.reconstruct(vae, run.state.params, bars).shape == bars.shape
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: vae_jax.ConvEncoder(0), "latent_dim"),
+        (lambda: vae_jax.ConvEncoder(2, ()), "widths needs at least one stage"),
+        (lambda: vae_jax.ConvEncoder(2, (8, 0)), "widths"),
+        (lambda: vae_jax.ConvEncoder(2, 8), "widths"),
+        (lambda: vae_jax.ConvEncoder(2, blocks=-1), "blocks"),
+        (lambda: vae_jax.ConvEncoder(2, kernel=1), "kernel must be at least 2"),
+        (lambda: vae_jax.ConvDecoder((8, 8)), "height, width, channels"),
+        (lambda: vae_jax.ConvDecoder((8, 8, 0)), "shape"),
+        (lambda: vae_jax.ConvDecoder((8, 8, 1), 0), "outputs"),
+        (lambda: vae_jax.ConvDecoder((8, 8, 1), kernel="4"), "kernel"),
+        (lambda: vae_jax.ConvDecoder((8, 8, 1), activation="relu"), "activation"),
+    ],
+)
+def test_fields_out_of_range_are_refused(make, name):
+    """When the module is made, by the name of the field."""
+    with pytest.raises((ValueError, TypeError), match=name):
+        make()
+
+
+def test_images_that_do_not_fit_are_refused():
+    """No channel axis; a decoder of another number of channels; grey images to a colour VAE."""
+    parts = {"likelihood": vae_jax.bernoulli(), "prior": vae_jax.standard_normal(2)}
+    encoder = vae_jax.ConvEncoder(2, (4,))
+    with pytest.raises(ValueError, match=r"images \[H, W, C\].*one channel"):
+        vae_jax.build_vae(encoder, vae_jax.ConvDecoder((8, 8, 1)), **parts, data_shape=(8, 8))
+    with pytest.raises(ValueError, match=r"64 numbers.*needs 192"):
+        vae_jax.build_vae(encoder, vae_jax.ConvDecoder((8, 8, 1)), **parts, data_shape=(8, 8, 3))
+    colour = vae_jax.build_vae(
+        encoder, vae_jax.ConvDecoder((8, 8, 3), 1, (4,)), **parts, data_shape=(8, 8, 3)
+    )
+    with pytest.raises(ValueError, match=r"\(2, 8, 8, 1\).*needs \[B, 8, 8, 3\]"):
+        vae_jax.reconstruct(colour, init(colour), np.zeros((2, 8, 8, 1), np.float32))
+
+
+def test_the_default_networks_fit_28x28_images():
+    """Two stages of 32 and 64 channels, kernel 4, ReLU, on both sides."""
+    encoder, decoder = vae_jax.ConvEncoder(), vae_jax.ConvDecoder()
+    for module in (encoder, decoder):
+        assert (module.widths, module.blocks, module.kernel) == ((32, 64), 0, 4)
+        assert module.activation is nn.relu
+    assert (decoder.shape, decoder.outputs) == ((28, 28, 1), 1)
