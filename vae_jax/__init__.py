@@ -6,7 +6,18 @@ train it, `replicate` trains many at once. Start at `build_vae`; DESIGN.md besid
 explains the rest.
 """
 
-from vae_jax.data import array_batches, swiss_roll, swiss_roll_batches
+from vae_jax.data import (
+    Standardization,
+    Stream,
+    Table,
+    array_batches,
+    learn_standardization,
+    load_table,
+    stream_batches,
+    stream_files,
+    swiss_roll,
+    swiss_roll_batches,
+)
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
 from vae_jax.evaluate import (
     codes,
@@ -68,6 +79,7 @@ from vae_jax.scores import (
 from vae_jax.spec import from_text, to_text
 from vae_jax.testbed import linear_gaussian, quadrature
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
+from vae_jax.train_stream import train_stream
 from vae_jax.walks import interpolate, traverse
 
 __all__ = [
@@ -83,6 +95,9 @@ __all__ = [
     "Posterior",
     "Prior",
     "Run",
+    "Standardization",
+    "Stream",
+    "Table",
     "TrainState",
     "active_units",
     "add_critic",
@@ -108,8 +123,10 @@ __all__ = [
     "kl_per_dim",
     "kl_standard_normal",
     "laplace",
+    "learn_standardization",
     "linear_gaussian",
     "load_run",
+    "load_table",
     "log_marginal",
     "log_mean_exp",
     "log_weight",
@@ -143,6 +160,8 @@ __all__ = [
     "squared_error",
     "standard_normal",
     "start_at_rows",
+    "stream_batches",
+    "stream_files",
     "student_t",
     "swiss_roll",
     "swiss_roll_batches",
@@ -150,6 +169,7 @@ __all__ = [
     "to_text",
     "train_scan",
     "train_step",
+    "train_stream",
     "traverse",
     "vamp_prior",
 ]
