@@ -1,6 +1,6 @@
 """Training from files larger than memory would like, beside training on the same rows in memory.
 
-The 784-400-40 VAE with Bernoulli pixels, batches of 100, on .npy shards of generated pixels. In each
+The 784-400-40 VAE with Bernoulli pixels, batches of 100, on .npy shards of random pixels. In each
 repeat both take their turn, so a machine that drifts hits them alike; speeds are medians, the ratio
 is the median of the ratios within a repeat. Before each turn of the stream the files are dropped
 from the system's cache where it allows that, so that they come from the disk.
