@@ -69,6 +69,13 @@ def test_an_epoch_is_a_permutation(shape):
         assert len(np.unique(orders, axis=0)) == 4
 
 
+def test_each_window_has_an_order_of_its_own():
+    """The ranks of the rows within a window are others in every window and epoch."""
+    blocks = Blocks(120, 5, 4)
+    windows = [epoch_order(RNG, epoch, blocks).window(w) for epoch in (0, 1) for w in range(6)]
+    assert len({tuple(np.argsort(window)) for window in windows}) == 12
+
+
 def test_every_place_is_equally_likely_for_every_row():
     """Chi-square of row x place over 3000 epochs, where all blocks are of one length."""
     blocks = Blocks(24, 3, 2)
@@ -210,9 +217,10 @@ def files_of(tiny, folder):
     return stream_files(folder, 8)
 
 
-def test_training_from_files_is_training_in_memory(tiny, tmp_path):
+@pytest.mark.usefixtures("optimised")
+def test_training_from_files_is_training_in_memory(own_tiny, tmp_path):
     """Parameters and metrics of train_stream are those of train_scan, bit for bit."""
-    stream = files_of(tiny, tmp_path / "s")
+    tiny, stream = own_tiny, files_of(own_tiny, tmp_path / "s")
     options = {"num_steps": 23}
     memory = vae_jax.train_scan(
         init_state(tiny), RNG, tiny.data, 0.5, batch_fn=tiny.batch_fn, **options
@@ -237,9 +245,9 @@ def test_a_stream_cut_in_two_is_one_run(tiny, tmp_path):
 
 def test_a_transform_is_part_of_the_program(tiny, tmp_path):
     """transform(x) is what the loss sees; the same transform is compiled once."""
-    whole = learned = vae_jax.learn_standardization(np.asarray(tiny.data))
+    learned = vae_jax.learn_standardization(np.asarray(tiny.data))
     stream = files_of(tiny, tmp_path / "s")
-    data = whole.apply(tiny.data)
+    data = learned.apply(tiny.data)
     memory, _ = vae_jax.train_scan(
         init_state(tiny), RNG, data, 1.0, batch_fn=tiny.batch_fn, num_steps=7
     )
