@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from helpers import run_fit
 
 import vae_jax
 from vae_jax.data import CsvOptions, Standardization, learn_standardization, load_table, read_idx
@@ -291,6 +292,16 @@ def test_standardization_of_blocks_is_that_of_the_whole():
     np.testing.assert_allclose(blocks.mean, rows.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(whole.std, rows.std(axis=0), rtol=1e-9)
     np.testing.assert_allclose(blocks.std, rows.std(axis=0), rtol=1e-9)
+
+
+def test_standardization_is_kept_with_a_run(tiny, tmp_path):
+    """In the run's settings, and back from its config.json to the same bits."""
+    found = learn_standardization(np.asarray(tiny.data), ["a", "b", "c"])
+    settings = {"standardization": found.to_json()}
+    run_fit(tiny, 2, run_dir=tmp_path / "run", settings=settings)
+    run_fit(tiny, 3, run_dir=tmp_path / "run", settings=settings, resume=True)
+    config = vae_jax.load_run(tmp_path / "run").config
+    assert Standardization.from_json(config["settings"]["standardization"]) == found
 
 
 def test_standardization_survives_json():

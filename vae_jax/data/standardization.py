@@ -18,7 +18,8 @@ class Standardization(NamedTuple):
     """mean and std of D columns in the user's units, and the columns' names.
 
     Learn it from the training rows alone (`learn_standardization`): statistics of the test rows
-    would leak into training. Keep `to_json()` with the model, and samples can be brought back.
+    would leak into training. Keep `to_json()` with the model, as one of `fit`'s settings, and
+    samples can be brought back.
     A column that is constant has std 1 here: it becomes 0, and 0 becomes the constant again.
     """
 
