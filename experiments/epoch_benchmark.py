@@ -189,7 +189,7 @@ def main(settings: Settings) -> None:
     speed, taken = evaluation(settings.samples)
     print(
         f"\nlog_marginal: 256 images x {settings.samples:,} samples in {taken:.2f} s, its "
-        f"decoder's products at {speed:,.0f} GFLOP/s; 10,000 images would take {taken * 10_000 / 256:,.0f} s."
+        f"decoder's products at {speed:,.0f} GFLOP/s; 10,000 images: {taken * 10_000 / 256:,.0f} s."
     )
     print(f"\nMedians of {settings.repeats} repeats (quartiles). {machine()}")
 

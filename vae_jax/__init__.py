@@ -8,10 +8,17 @@ explains the rest.
 
 from vae_jax.data import (
     Images,
+    Standardization,
+    Stream,
+    Table,
     array_batches,
     image_batches,
     image_values,
+    learn_standardization,
     load_images,
+    load_table,
+    stream_batches,
+    stream_files,
     swiss_roll,
     swiss_roll_batches,
 )
@@ -76,6 +83,7 @@ from vae_jax.scores import (
 from vae_jax.spec import from_text, to_text
 from vae_jax.testbed import linear_gaussian, quadrature
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
+from vae_jax.train_stream import train_stream
 from vae_jax.walks import interpolate, traverse
 
 __all__ = [
@@ -94,6 +102,9 @@ __all__ = [
     "Posterior",
     "Prior",
     "Run",
+    "Standardization",
+    "Stream",
+    "Table",
     "TrainState",
     "active_units",
     "add_critic",
@@ -121,9 +132,11 @@ __all__ = [
     "kl_per_dim",
     "kl_standard_normal",
     "laplace",
+    "learn_standardization",
     "linear_gaussian",
     "load_images",
     "load_run",
+    "load_table",
     "log_marginal",
     "log_mean_exp",
     "log_weight",
@@ -157,6 +170,8 @@ __all__ = [
     "squared_error",
     "standard_normal",
     "start_at_rows",
+    "stream_batches",
+    "stream_files",
     "student_t",
     "swiss_roll",
     "swiss_roll_batches",
@@ -164,6 +179,7 @@ __all__ = [
     "to_text",
     "train_scan",
     "train_step",
+    "train_stream",
     "traverse",
     "vamp_prior",
 ]

@@ -1,14 +1,18 @@
 """Batches of rows of an array, in an order that is a pure function of the key and the step."""
 
 import math
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.checks import check_count
 from vae_jax.types import Array, BatchFn, Key
 
 ROUNDS = 8
+
+Numbers = TypeVar("Numbers", Array, np.ndarray[Any, Any])
 
 
 def array_batches(batch_size: int) -> BatchFn:
@@ -45,29 +49,38 @@ def permuted(rng: Key, index: Array, size: int) -> Array:
 
     Source: Black and Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, method 3.
     """
-    rows = math.isqrt(size - 1) + 1
-    cols = -(-size // rows)
-    salts = jax.random.bits(rng, (ROUNDS,), jnp.uint32)
-
-    def shuffle(index: Array) -> Array:
-        left, right = index // cols, index % cols
-        for i in range(0, ROUNDS, 2):
-            left = (left + _hash(right ^ salts[i]) % rows) % rows
-            right = (right + _hash(left ^ salts[i + 1]) % cols) % cols
-        return left * cols + right
+    salts = order_salts(rng)
+    first = shuffled(salts, jnp.asarray(index, jnp.uint32), size)
 
     def outside(index: Array) -> Array:
         return jnp.any(index >= size)
 
     def again(index: Array) -> Array:
-        return jnp.where(index >= size, shuffle(index), index)
+        return jnp.where(index >= size, shuffled(salts, index, size), index)
 
-    first = shuffle(jnp.asarray(index, jnp.uint32))
     return jax.lax.while_loop(outside, again, first).astype(jnp.int32)
 
 
-def _hash(bits: Array) -> Array:
+def order_salts(rng: Key) -> Array:
+    """What `permuted` takes from its key: [ROUNDS], uint32."""
+    return jax.random.bits(rng, (ROUNDS,), jnp.uint32)
+
+
+def shuffled(salts: Numbers, index: Numbers, size: int) -> Numbers:
+    """One pass of `permuted` over the grid: [...] -> [...], uint32, for numpy and jax alike."""
+    rows = math.isqrt(size - 1) + 1
+    cols = -(-size // rows)
+    left, right = index // cols, index % cols
+    for i in range(0, ROUNDS, 2):
+        left = (left + _hash(right ^ salts[i]) % rows) % rows
+        right = (right + _hash(left ^ salts[i + 1]) % cols) % cols
+    result: Numbers = left * cols + right
+    return result
+
+
+def _hash(bits: Numbers) -> Numbers:
     """A 32-bit mix in which every input bit moves every output bit (MurmurHash3's finaliser)."""
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)
+    bits = (bits ^ (bits >> 16)) * np.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * np.uint32(0xC2B2AE35)
+    result: Numbers = bits ^ (bits >> 16)
+    return result

@@ -1,6 +1,5 @@
 """Images from files, as uint8 [N, H, W, C]. Nothing that a file holds is executed."""
 
-import gzip
 import math
 import tarfile
 import zipfile
@@ -34,17 +33,6 @@ def reading(path: Path, read: Callable[[Path], Any]) -> Any:
             f"{path} cannot be read ({error or type(error).__name__}): damaged, or not what its "
             f"name says. If it was downloaded, delete it and load again."
         ) from error
-
-
-def read_idx(path: Path) -> Numbers:
-    """The array of a gzipped IDX file, as MNIST's are: uint8 [N] or [N, H, W]."""
-    with gzip.open(path) as file:
-        raw = file.read()
-    if raw[:3] != b"\0\0\x08":
-        raise ValueError("no IDX file of bytes")
-    start = 4 + 4 * raw[3]
-    shape = [int(n) for n in np.frombuffer(raw[4:start], ">i4")]
-    return _shaped(np.frombuffer(raw, np.uint8, offset=start), shape)
 
 
 def read_amat(path: Path) -> Numbers:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.data.download import download as fetch
+from vae_jax.data.idx import read_idx
 from vae_jax.data.image_files import (
     Numbers,
     read_amat,
     read_arrays,
     read_cifar,
-    read_idx,
     read_mat,
     read_members,
     read_packed,
