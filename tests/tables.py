@@ -128,8 +128,8 @@ NETWORKS: dict[str, NetworkRow] = {
         lambda num_out: vae_jax.MLPDecoder(num_out, (4,), nn.tanh),
     ),
     "conv": NetworkRow(
-        lambda latent_dim: vae_jax.ConvEncoder(latent_dim, (4, 2), 1, 3, nn.tanh),
-        lambda num_out: vae_jax.ConvDecoder((num_out, 1, 1), 1, (2, 5), 1, 3, nn.tanh),
+        lambda latent_dim: vae_jax.ConvEncoder(latent_dim, (4,), 1, 3, nn.tanh),
+        lambda num_out: vae_jax.ConvDecoder((num_out, 1, 1), 1, (4,), 1, 3, nn.tanh),
         data_shape=(3, 1, 1),
     ),
     "own Flax module": NetworkRow(OwnEncoder, lambda num_out: nn.Dense(num_out)),

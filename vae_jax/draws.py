@@ -30,19 +30,6 @@ def draw(vae: VAE, params: Params, rng: Key, x: Any) -> Draw:
     return draw_from(vae, params, rng, x, vae.encode(params, x, *condition), condition)
 
 
-def draws(
-    vae: VAE, params: Params, rng: Key, x: Any, num_samples: int, *, detach: bool = False
-) -> Draw:
-    """`num_samples` draws for one example, which is encoded once: every field with a leading K."""
-    x, condition = split_condition(vae, x)
-    gaussian = vae.encode(params, x, *condition)
-
-    def one(rng: Key) -> Draw:
-        return draw_from(vae, params, rng, x, gaussian, condition, detach=detach)
-
-    return jax.vmap(one)(jax.random.split(rng, num_samples))
-
-
 def draw_from(
     vae: VAE,
     params: Params,
