@@ -294,6 +294,12 @@ def test_standardization_of_blocks_is_that_of_the_whole():
     np.testing.assert_allclose(blocks.std, rows.std(axis=0), rtol=1e-9)
 
 
+def test_what_float32_cannot_tell_apart_counts_as_constant():
+    """Neighbours of 1e8 in float64 are one number in float32: std 1, not 0.5."""
+    rows = np.array([[1e8, 0.0], [1e8 + 1, 1.0]])
+    assert learn_standardization(rows).std == (1.0, 0.5)
+
+
 def test_standardization_is_kept_with_a_run(tiny, tmp_path):
     """In the run's settings, and back from its config.json to the same bits."""
     found = learn_standardization(np.asarray(tiny.data), ["a", "b", "c"])
