@@ -2,9 +2,11 @@
 
 import csv
 import gzip
+import io
 import json
 import struct
 import sys
+import zipfile
 
 import jax
 import numpy as np
@@ -238,6 +240,21 @@ def test_arrays_that_are_no_tables_are_refused(tmp_path, suffix, rows, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_table(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_an_array_is_as_long_as_its_header_says(tmp_path, suffix):
+    """A byte too few or too many is refused, in a file or within an archive."""
+    file = io.BytesIO()
+    np.save(file, ROWS)
+    path = tmp_path / f"t{suffix}"
+    for content in (file.getvalue()[:-1], file.getvalue() + b"\0"):
+        path.write_bytes(content)
+        if suffix == ".npz":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("rows.npy", content)
+        with pytest.raises(ValueError, match=r"float64\[4, 3\] takes 96 bytes, the file has 9[57]"):
+            load_table(path)
 
 
 def test_parquet_types(tmp_path):
