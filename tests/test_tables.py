@@ -2,9 +2,11 @@
 
 import csv
 import gzip
+import io
 import json
 import struct
 import sys
+import zipfile
 
 import jax
 import numpy as np
@@ -240,6 +242,21 @@ def test_arrays_that_are_no_tables_are_refused(tmp_path, suffix, rows, message):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_an_array_is_as_long_as_its_header_says(tmp_path, suffix):
+    """A byte too few or too many is refused, in a file or within an archive."""
+    file = io.BytesIO()
+    np.save(file, ROWS)
+    path = tmp_path / f"t{suffix}"
+    for content in (file.getvalue()[:-1], file.getvalue() + b"\0"):
+        path.write_bytes(content)
+        if suffix == ".npz":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("rows.npy", content)
+        with pytest.raises(ValueError, match=r"float64\[4, 3\] takes 96 bytes, the file has 9[57]"):
+            load_table(path)
+
+
 def test_parquet_types(tmp_path):
     """Integers, booleans, decimals and floats are numbers, missing ones NaN; text is named."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
@@ -292,6 +309,12 @@ def test_standardization_of_blocks_is_that_of_the_whole():
     np.testing.assert_allclose(blocks.mean, rows.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(whole.std, rows.std(axis=0), rtol=1e-9)
     np.testing.assert_allclose(blocks.std, rows.std(axis=0), rtol=1e-9)
+
+
+def test_what_float32_cannot_tell_apart_counts_as_constant():
+    """Neighbours of 1e8 in float64 are one number in float32: std 1, not 0.5."""
+    rows = np.array([[1e8, 0.0], [1e8 + 1, 1.0]])
+    assert learn_standardization(rows).std == (1.0, 0.5)
 
 
 def test_standardization_is_kept_with_a_run(tiny, tmp_path):

@@ -61,7 +61,8 @@ def train_stream(
     pure but for reading. Steps count on from state.step, and so does the stream: a run cut in two
     is the same run. While a chunk of `chunk_steps` steps is trained on, a thread reads the next
     ones, up to `ahead` of them, and brings them to the device with `place`. Processes that share
-    each batch pass `partial(jax.make_array_from_process_local_data, sharding)`.
+    each batch pass `partial(jax.make_array_from_process_local_data, sharding)`. It runs in the
+    thread, which a `with jax.default_device(...)` of the caller does not reach.
 
     Raises:
         TypeError, ValueError: counts that are none; anything that reading the stream raises.

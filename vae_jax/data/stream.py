@@ -58,9 +58,9 @@ def stream_files(
     Each epoch is N // batch_size steps over its own block shuffle, which `order.py` explains with
     how good it is; the N % batch_size rows left over are others in every epoch. `block_rows`
     neighbours (by default as many as fill `BLOCK_BYTES`) are read at once, `window_blocks` of them
-    shuffled together: more is a better shuffle and takes more memory. In memory are workers + 2
-    windows and the chunks under way. `workers` threads read ahead.
-
+    shuffled together: more is a better shuffle and takes more memory. If the files are sorted, the
+    means of batches of 100 vary 1.4 times as much as with a full shuffle (variance, 256 blocks). In
+    memory are workers + 2 windows and the chunks under way; `workers` threads read ahead.
     The order depends on (rng, batch_size, block_rows, window_blocks), never on `workers` or on
     `process_count`: process i reads and gives the i-th part of each batch, [T, B / count, ...].
 
