@@ -179,7 +179,8 @@ def _check_networks(
         got = f"{theta.size} numbers" if hasattr(theta, "size") else repr(theta)
         raise ValueError(
             f"The decoder returns {got} for one latent, {likelihood.text} over data of shape "
-            f"{data_shape} needs {wanted}: set num_out={wanted}."
+            f"{data_shape} needs {wanted}: set num_out={wanted}, or shape and outputs of "
+            f"a ConvDecoder."
         )
 
 
