@@ -52,11 +52,11 @@ class Settings:
     distributed: bool = False
     """Join the other processes of this job, found by SLURM, Open MPI, Kubernetes or Kubeflow."""
     coordinator: str | None = None
-    """Without them: host:port of process 0,"""
+    """Where nothing finds them: host:port of process 0; needs the next two, too."""
     num_processes: int | None = None
-    """how many processes there are,"""
+    """Number of processes of this job."""
     process_id: int | None = None
-    """and which of them, from 0, this is."""
+    """Which of them this is, from 0."""
     timeout: float = 60.0
     """Seconds in which the processes must have found each other."""
 
@@ -110,7 +110,7 @@ def problem(hidden_dim: int = 32, latent_dim: int = 2, batch_size: int = 128) ->
 
 def decoded_grids(result: Sweep) -> dict[int, Any]:
     """The decoded latent grid [GRID_SIZE^2, 2] of every replica, a program for each group."""
-    grids = {}
+    grids: dict[int, Any] = {}
     for vae, indices, params in result.groups:
         points = latent_points(GRID_SIZE, 2.0, vae.prior.latent_dim)
         decode = jax.jit(jax.vmap(partial(vj.decode_mean, vae), in_axes=(0, None)))

@@ -47,7 +47,9 @@ def block_size(
                 f"network, the batch or the data smaller."
             )
         each = (needed - fewest) / (count // width - 1)
-        count = width * max(1, int((limit - fewest) / each))
+        count = width * (1 + int((limit - fewest) / each))
+        while count > width and _needed(compiled.program(count, length)[0]) > limit:
+            count -= width
         say(f"{whole} replicas would need {needed:,} bytes a device: blocks of {count}.")
     if idle := -rows % width:
         say(f"{rows} replicas on {width} devices: {idle} are idle copies.")

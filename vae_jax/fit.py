@@ -21,7 +21,7 @@ from vae_jax.devices import everywhere, shard_batches
 from vae_jax.inputs import check_inputs, check_key
 from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.model import VAE
-from vae_jax.processes import any_process, is_first, on_first
+from vae_jax.processes import any_process, is_first, on_first, together
 from vae_jax.programs import Program, compile_run, starting
 from vae_jax.progress import show_nothing, show_progress
 from vae_jax.run_folder import CHECKPOINT, METRICS, Series
@@ -104,7 +104,7 @@ def fit(
 
     seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
     show = show_progress if progress and is_first() else show_nothing
-    with interrupts() as interrupted, show(num_steps, first_step) as report:
+    with together(), interrupts() as interrupted, show(num_steps, first_step) as report:
         while (step := int(state.step)) < num_steps:
             length = min(chunk_steps - step % chunk_steps, num_steps - step)
             after, metrics, taken = _run(program(length), state, arguments)

@@ -4,8 +4,9 @@ Every process runs the same program on the same table or data. Arrays live on th
 them; files are written by the first alone and may be read by every one.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -30,8 +31,8 @@ def initialize(
     """Joins this process to the others, so that `jax.devices()` are those of all of them.
 
     Give `coordinator` ("host:port" of process 0), `num_processes` and `process_id`, or none of
-    them under SLURM, Open MPI, Kubernetes or Kubeflow, where jax finds them. To be called before anything
-    is computed.
+    them under SLURM, Open MPI, Kubernetes or Kubeflow, where jax finds them. To be called before
+    anything is computed.
 
     Raises:
         TypeError, ValueError: numbers or an address that cannot be, or nothing to be found.
@@ -77,8 +78,8 @@ def _detect(timeout: float) -> tuple[str, int, int, Any]:
         raise ValueError(f"The cluster manager did not say where the others are: {error}") from None
     if None in found[:3]:
         raise ValueError(
-            "No cluster manager was found (SLURM, Open MPI, Kubernetes, Kubeflow): give the coordinator's "
-            "address, the number of processes and this process's id."
+            "No cluster manager was found (SLURM, Open MPI, Kubernetes, Kubeflow): give the "
+            "coordinator's address, the number of processes and this process's id."
         )
     return str(found[0]), int(found[1] or 0), int(found[2] or 0), found[3]
 
@@ -122,6 +123,24 @@ def least(value: int) -> int:
         return value
     # As floats: integers of 64 bits are cut to 32 on the way.
     return int(np.min(multihost_utils.process_allgather(np.array(value, np.float32))))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within it the loss of another process is an error in words.
+
+    Raises:
+        ConnectionError: another process has ended, or this one cannot go on without it.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise ConnectionError(
+            f"This process cannot go on, most likely since another one of the job has ended: start "
+            f"all of them again, and resume. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def on_first(action: Callable[[], object]) -> None:

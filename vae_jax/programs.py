@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vae_jax.train import TrainState, init_train_state, train_scan
-from vae_jax.types import Array, BatchFn, Key, Metrics
+from vae_jax.types import BatchFn, Metrics
 
 _initial = jax.jit(init_train_state, static_argnums=(1, 2, 3))
 
@@ -30,11 +30,13 @@ def compile_run(
     shapes only, and together they are most of a short run's time.
     """
     shapes = jax.eval_shape(start)
-    scan = train_scan if mesh is None else _scan_on(mesh)
 
     @cache
     def program(length: int) -> Program:
-        lowered = scan.lower(shapes, *arguments, batch_fn=batch_fn, num_steps=length)
+        run = partial(train_scan, batch_fn=batch_fn, num_steps=length)
+        # Over a mesh all devices have the whole state: what the compiler may spread is the batch.
+        whole = None if mesh is None else _whole(mesh)
+        lowered = jax.jit(run, in_shardings=whole, out_shardings=whole).lower(shapes, *arguments)
         for name, out in lowered.out_info[1].items():
             if out.shape != (length,):
                 raise ValueError(f"The metric {name!r} of a step must be one number, shape ().")
@@ -51,18 +53,6 @@ def starting(mesh: Mesh | None) -> Callable[..., TrainState]:
     if mesh is None:
         return _initial
     return jax.jit(init_train_state, static_argnums=(1, 2, 3), out_shardings=_whole(mesh))
-
-
-def _scan_on(mesh: Mesh) -> Any:
-    """`train_scan` with arguments and results that every device of the mesh has whole: what the
-    compiler may spread is the batch."""
-    whole = _whole(mesh)
-
-    def run(state: TrainState, rng: Key, data: Any, beta: Array, **options: Any) -> Any:
-        return train_scan(state, rng, data, beta, **options)
-
-    static = ("batch_fn", "num_steps")
-    return jax.jit(run, static_argnames=static, in_shardings=whole, out_shardings=whole)
 
 
 def _whole(mesh: Mesh) -> NamedSharding:

@@ -60,7 +60,8 @@ def compile_group(
     """The programs of one group, compiled when first asked for; `varied` is any of its rows."""
     start_one, names = _start(problem, varied, schedule)
     replicas, shared = PartitionSpec("replica"), PartitionSpec()
-    starts = jax.jit(jax.vmap(start_one), out_shardings=NamedSharding(mesh, replicas))
+    start_all = jax.vmap(start_one)
+    starts = jax.jit(start_all, out_shardings=NamedSharding(mesh, replicas))
     data = everywhere(mesh, data)
 
     def columns(rows: list[Row]) -> Row:
@@ -70,12 +71,10 @@ def compile_group(
     def start(rows: list[Row], count: int) -> tuple[Any, ...]:
         return tuple(starts(columns(rows + [rows[-1]] * (count - len(rows)))))
 
-    def spread(fn: Callable[..., Any], in_specs: tuple[PartitionSpec, ...]) -> Any:
-        return jax.jit(
-            jax.shard_map(
-                fn, mesh=mesh, in_specs=in_specs, out_specs=replicas, check_vma=False
-            )
-        )  # fmt: skip
+    def lower(fn: Callable[..., Any], specs: tuple[PartitionSpec, ...], *shapes: Any) -> Any:
+        mapped = jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=replicas, check_vma=False)
+        places = tuple(NamedSharding(mesh, spec) for spec in specs)
+        return jax.jit(mapped, in_shardings=places).lower(*shapes)
 
     @cache
     def program(count: int, length: int) -> tuple[Any, Any]:
@@ -85,21 +84,19 @@ def compile_group(
             num_steps=length,
             schedule=_scheduled(schedule, num_steps),
         )
-        mapped = spread(
-            jax.vmap(run, in_axes=(0, 0, None, 0)), (replicas, replicas, shared, replicas)
-        )
-        states, rngs, betas = start([varied], count)
-        lowered = mapped.lower(states, rngs, data, betas)
+        states, rngs, betas = jax.eval_shape(start_all, columns([varied] * count))
+        specs = (replicas, replicas, shared, replicas)
+        mapped = jax.vmap(run, in_axes=(0, 0, None, 0))
+        lowered = lower(mapped, specs, states, rngs, data, betas)
         return lowered.compile(), lowered.out_info[1]
 
     @cache
     def look(count: int) -> Any:
-        one = partial(diagnose, problem.vae, problem.batch_fn)
-        states, _, _ = start([varied], count)
-        mapped = spread(jax.vmap(one, in_axes=(0, None)), (replicas, shared))
-        return mapped.lower(states.params, data).compile()
+        mapped = jax.vmap(partial(diagnose, problem.vae, problem.batch_fn), in_axes=(0, None))
+        params = jax.eval_shape(start_all, columns([varied] * count))[0].params
+        return lower(mapped, (replicas, shared), params, data).compile()
 
-    shapes = jax.eval_shape(jax.vmap(start_one), columns([varied]))[0]
+    shapes = jax.eval_shape(start_all, columns([varied]))[0]
     return Compiled(start, shapes, program, look, data, mesh)
 
 

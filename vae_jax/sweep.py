@@ -16,7 +16,7 @@ from vae_jax.devices import make_mesh
 from vae_jax.inputs import check_inputs
 from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.ledger import Ledger, blank, ledger_path, load_ledger, save_ledger
-from vae_jax.processes import any_process, is_first
+from vae_jax.processes import any_process, is_first, together
 from vae_jax.progress import Report, show_nothing, show_progress
 from vae_jax.replicas import Compiled, Problem, Row, check_noise, compile_group
 from vae_jax.results import Sweep, collect
@@ -96,7 +96,7 @@ def sweep(
     run = _Run(rows, schedule, num_steps, chunk_steps, mesh, memory, folder, resume)
     show = show_progress if progress and is_first() else show_nothing
     ledgers: list[Ledger] = []
-    with interrupts() as interrupted, show(num_steps * len(rows), 0, "sweep") as report:
+    with together(), interrupts() as interrupted, show(num_steps * len(rows), 0, "sweep") as report:
         for number, (group, inputs) in enumerate(zip(groups, checked, strict=True)):
             before = sum(int(ledger.steps.sum()) for ledger in ledgers)
             ledgers.append(_train(run, number, group, inputs, before, report, interrupted))
