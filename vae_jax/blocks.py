@@ -39,24 +39,24 @@ def block_size(
     whole: int = width * -(-(wanted or rows) // width)
     count = whole
     limit = least(_free_memory(compiled.mesh)) if memory is None else memory
-    if (needed := _needed(compiled.program(count, length)[0])) > limit:
-        fewest = _needed(compiled.program(width, length)[0])
+    if (wish := needed(compiled.program(count, length)[0])) > limit:
+        fewest = needed(compiled.program(width, length)[0])
         if fewest > limit:
             raise ValueError(
                 f"One replica on each device needs {fewest:,} bytes, there are {limit:,}: make the "
                 f"network, the batch or the data smaller."
             )
-        each = (needed - fewest) / (count // width - 1)
+        each = (wish - fewest) / (count // width - 1)
         count = width * (1 + int((limit - fewest) / each))
-        while count > width and _needed(compiled.program(count, length)[0]) > limit:
+        while count > width and needed(compiled.program(count, length)[0]) > limit:
             count -= width
-        say(f"{whole} replicas would need {needed:,} bytes a device: blocks of {count}.")
+        say(f"{whole} replicas would need {wish:,} bytes a device: blocks of {count}.")
     if idle := -rows % width:
         say(f"{rows} replicas on {width} devices: {idle} are idle copies.")
     return count
 
 
-def _needed(program: Any) -> int:
+def needed(program: Any) -> int:
     """Bytes on one device, by the compiler's account."""
     account = program.memory_analysis()
     return int(

@@ -123,6 +123,7 @@ def fit(
                 _save(folder, state)
                 saved = time.monotonic()
             if stop:
+                any_process(stop)  # nobody leaves, and is missed, before the first has written
                 raise Interrupted(step + length, folder)
     return Fit(state, _joined(history), seconds, (num_steps - first_step) / max(seconds, 1e-9))
 

@@ -135,6 +135,7 @@ def _train(
             enter()
             save()
         if stop:
+            any_process(stop)  # nobody leaves, and is missed, before the first has written
             raise Interrupted(others + step * size, run.folder)
 
     for places in blocks_to_train(ledger, run.num_steps):
