@@ -158,7 +158,8 @@ def draw(numbers: Any, path: Path) -> None:
     figure.subplots_adjust(0.09, 0.16, 0.98, 0.88, 0.26)
     counts = list(numbers["micros"])
     left.plot(counts, list(numbers["micros"].values()), color=BLUE, marker="o", ms=4)
-    left.set(ylabel="microseconds", title="Cost of one model-step", ylim=(0, None))
+    left.set(ylabel="microseconds", title="Cost of one model-step")
+    left.set_ylim(0, 1.15 * max(numbers["micros"].values()))
     right.plot(
         counts, [b / 2**20 for b in numbers["bytes"].values()], color=ORANGE, marker="o", ms=4
     )
@@ -166,6 +167,7 @@ def draw(numbers: Any, path: Path) -> None:
     for axes in (left, right):
         axes.set(xlabel="replicas (width 32)")
         axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [str(count) for count in counts])
         axes.grid(alpha=0.25)
     save(figure, path)
 

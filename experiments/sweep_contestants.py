@@ -1,8 +1,8 @@
 """What `sweep_benchmark` lets compete, in a process with a number of devices of its own.
 
-`python -m experiments.sweep_contestants DEVICES` answers on stdout what it is asked on stdin, a line
-of JSON each: ["rate", seconds, kind, *arguments], ["memory", width, replicas] or ["compile", width,
-replicas, steps].
+`python -m experiments.sweep_contestants DEVICES` answers on stdout what it is asked on stdin, a
+line of JSON each: ["rate", seconds, kind, *arguments], ["memory", width, replicas] or ["compile",
+width, replicas, steps].
 """
 
 import json
@@ -34,20 +34,17 @@ def steps_of(width: int, count: int) -> int:
 
 def compiled_group(width: int, num_steps: int) -> Compiled:
     """The Swiss roll's sweep of one width over all devices of this process."""
-
     mesh = make_mesh(devices=jax.devices())
     return compile_group(problem(width), None, dict(TRACED), constant, num_steps, mesh)
 
 
 def rows(count: int) -> list[dict[str, Any]]:
     """A table of this many seeds."""
-
     return [TRACED | {"seed": seed, "beta": 0.01} for seed in range(count)]
 
 
 def sweep_contestant(width: int, count: int) -> Callable[[], int]:
     """All replicas for some steps, as one program."""
-
     steps = steps_of(width, count)
     group = compiled_group(width, steps)
     states, rngs, betas = group.start(rows(count), count)
@@ -63,7 +60,6 @@ def sweep_contestant(width: int, count: int) -> Callable[[], int]:
 def product_contestant(width: int, count: int) -> Callable[[], int]:
     """The matrix products of a step alone, for all replicas, over all devices of this process:
     a batched product at their shapes, no sooner than the one before."""
-
     mesh, steps = make_mesh(devices=jax.devices()), steps_of(width, count)
     spec = PartitionSpec("replica")
     shapes = ((count, BATCH_SIZE, width), (count, width, width), (count, BATCH_SIZE, width))
@@ -89,7 +85,6 @@ def product_contestant(width: int, count: int) -> Callable[[], int]:
 
 def scan_contestant(width: int) -> Callable[[], int]:
     """One replica by `train_scan`, on one device."""
-
     made, rng, steps = problem(width), jax.random.key(0), steps_of(width, 1)
     state = vj.init_train_state(rng, made.vae.init, made.loss_fn, optax.adam(1e-3))
     options = {"batch_fn": made.batch_fn, "num_steps": steps}
@@ -122,7 +117,6 @@ MAKERS: dict[str, Callable[..., Callable[[], int]]] = {
 
 def work(devices: int) -> None:
     """Answers on stdout, one line of JSON each, what is asked on stdin."""
-
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)
     made: dict[Any, Any] = {}
@@ -149,7 +143,6 @@ def _rate(contestant: Callable[[], int], seconds: float) -> float:
 
 def memory(width: int, count: int) -> int:
     """Bytes of a sweep's program, by the compiler's account, all devices together."""
-
     steps = steps_of(width, count)
     group = compiled_group(width, steps)
     return int(needed(group.program(count, steps)[0]) * group.mesh.size)
