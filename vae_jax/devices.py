@@ -62,11 +62,13 @@ def shard_batches(batch_fn: BatchFn, mesh: Mesh) -> BatchFn:
 
     def sharded(data: object, rng: Key, step: Array) -> Array:
         x = batch_fn(data, rng, step)
-        if x.shape[0] % mesh.shape["data"]:
-            raise ValueError(
-                f"A batch of {x.shape[0]} does not divide over {mesh.shape['data']} devices."
-            )
-        return jnp.asarray(jax.lax.with_sharding_constraint(x, spread))
+        for leaf in jax.tree.leaves(x):
+            if leaf.shape[0] % mesh.shape["data"]:
+                raise ValueError(
+                    f"A batch of {leaf.shape[0]} does not divide over {mesh.shape['data']} devices."
+                )
+        placed: Array = jax.lax.with_sharding_constraint(x, spread)
+        return placed
 
     return sharded
 
