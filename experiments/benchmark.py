@@ -57,6 +57,8 @@ class Settings:
     """Turns that every contestant gets."""
     process: bool = False
     """Time whole processes, training and figures, instead of the training loop."""
+    sweep: bool = False
+    """Time sweeps of many replicas; see `sweep_benchmark`, which has flags of its own."""
 
 
 def scan_steps(width: int) -> int:
@@ -245,6 +247,10 @@ def main(settings: Settings) -> None:
     check_count("repeats", settings.repeats)
     if not HAS_TORCH:
         print("PyTorch is not installed (pip install 'vae-jax[bench]'): jax's numbers alone.\n")
+    if settings.sweep:
+        from experiments import sweep_benchmark
+
+        return sweep_benchmark.main(sweep_benchmark.Settings(repeats=settings.repeats))
     text = processes(settings) if settings.process else loops(settings)
     print(f"{text}\n\nMedians of {settings.repeats} repeats (quartiles). {machine()}")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from experiments.command import run
 from experiments.quality import distance_and_coverage, latent_points
 from vae_jax.checkpoint import save_arrays, write_atomic
 from vae_jax.checks import check_count
-from vae_jax.data.swiss_roll import swiss_roll
 from vae_jax.devices import use_all_cores
-from vae_jax.run_folder import create, save_run
+from vae_jax.processes import initialize, is_first, say
+from vae_jax.replicas import Problem, Row
+from vae_jax.results import Sweep, replica
+from vae_jax.run_folder import save_run
 from vae_jax.schedules import SCHEDULES
-from vae_jax.sweep import Problem, Row, Sweep, check_table, product, replica, sweep
+from vae_jax.sweep import sweep
+from vae_jax.table import product
 
-SHAPES = ("hidden_dim", "latent_dim", "batch_size")
 DEFAULT_GRID = f"beta={','.join(f'{beta:.3g}' for beta in np.logspace(-4, 1, 8))} seed=0..7"
 GRID_SIZE = 20
 
@@ -41,6 +44,21 @@ class Settings:
     """Of beta: constant, linear_warmup, cyclical, sigmoid."""
     out: Path = Path("results/sweep")
     """Folder of the sweep. An older one in it is moved aside."""
+    resume: bool = False
+    """Go on with the sweep in that folder, on whatever devices there are."""
+    shard: str | None = None
+    """"i/n": train only the i-th of n parts of the table (1 to n), in the folder
+    OUT.shard-i-of-n; `python -m experiments.merge_shards OUT` joins them."""
+    distributed: bool = False
+    """Join the other processes of this job, found by SLURM, Open MPI, Kubernetes or Kubeflow."""
+    coordinator: str | None = None
+    """Where nothing finds them: host:port of process 0; needs the next two, too."""
+    num_processes: int | None = None
+    """Number of processes of this job."""
+    process_id: int | None = None
+    """Which of them this is, from 0."""
+    timeout: float = 60.0
+    """Seconds in which the processes must have found each other."""
 
 
 def parse_grid(text: str) -> list[Row]:
@@ -90,22 +108,27 @@ def problem(hidden_dim: int = 32, latent_dim: int = 2, batch_size: int = 128) ->
     return Problem(vae, vj.make_teaching(vae), vj.swiss_roll_batches(batch_size))
 
 
+def decoded_grids(result: Sweep) -> dict[int, Any]:
+    """The decoded latent grid [GRID_SIZE^2, 2] of every replica, a program for each group."""
+    grids: dict[int, Any] = {}
+    for vae, indices, params in result.groups:
+        points = latent_points(GRID_SIZE, 2.0, vae.prior.latent_dim)
+        decode = jax.jit(jax.vmap(partial(vj.decode_mean, vae), in_axes=(0, None)))
+        grids |= dict(zip(indices, np.asarray(decode(params, points)), strict=True))
+    return grids
+
+
 def measure(result: Sweep) -> list[dict[str, Any]]:
     """What the tables and figures say of each replica."""
-    points = swiss_roll(jax.random.key(0), 2_000)
-    measured = []
+    grids, measured = decoded_grids(result), []
     for index in range(len(result.table)):
-        vae, params = replica(result, index)
-        rates = np.asarray(vj.kl_per_dim(vae, params, points))
-        grid = np.asarray(
-            vj.decode_mean(vae, params, latent_points(GRID_SIZE, 2.0, vae.prior.latent_dim))
-        )
-        distance, coverage = distance_and_coverage(grid)
+        rates = result.rates[index][np.isfinite(result.rates[index])]
+        distance, coverage = distance_and_coverage(grids[index])
         last = {name: float(v[index, -100:].mean()) for name, v in result.metrics.items()}
         measured.append(
             last
-            | {"rates": rates, "rate": rates.sum(), "active": int((rates > 0.1).sum())}
-            | {"grid": grid, "grid distance": distance, "grid coverage": coverage}
+            | {"rates": rates, "rate": rates.sum(), "active": int(result.active[index])}
+            | {"grid": grids[index], "grid distance": distance, "grid coverage": coverage}
         )
     return measured
 
@@ -122,37 +145,70 @@ def save_best(result: Sweep, measured: list[dict[str, Any]], folder: Path) -> in
     return best
 
 
-def main(settings: Settings) -> None:
+def join_processes(settings: Settings) -> None:
+    """Finds the other processes of this job, if there are to be any; all cores become devices."""
+    given = (settings.coordinator, settings.num_processes, settings.process_id)
+    use_all_cores()
+    if settings.distributed or any(value is not None for value in given):
+        initialize(*given, timeout=settings.timeout)
+        say(f"{jax.process_count()} processes, {jax.device_count()} devices.")
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The numbers of "i/n".
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+    if text is None:
+        return None
+    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)):
+        raise ValueError(f"--shard is i/n, such as 2/4; got {text!r}.")
+    return int(found[1]), int(found[2])
+
+
+def train(settings: Settings) -> tuple[Path, Sweep]:
+    """The trained sweep, or shard of it, and its folder."""
     if settings.schedule not in SCHEDULES:
         raise ValueError(f"--schedule is one of {', '.join(SCHEDULES)}; got {settings.schedule!r}.")
     table = [{"hidden_dim": settings.hidden_dim} | row for row in parse_grid(settings.grid)]
-    use_all_cores()
-    schedule = SCHEDULES[settings.schedule]
     check_count("steps", settings.steps)
-    check_table(problem, table, schedule)
-    shapes = [{name: row[name] for name in SHAPES if name in row} for row in table]
-    for shape in [dict(pairs) for pairs in {tuple(each.items()) for each in shapes}]:
-        problem(**shape)
-    if moved := create(
-        settings.out, {"kind": "sweep", "vae": {}, "settings": {"grid": settings.grid}}
-    ):
-        print(f"The older sweep in {settings.out} is now {moved}.")
+    shard, folder = parse_shard(settings.shard), settings.out
+    if shard:
+        folder = folder.with_name(f"{folder.name}.shard-{shard[0]}-of-{shard[1]}")
+    join_processes(settings)
     result = sweep(
-        problem, table, num_steps=settings.steps, schedule=schedule,
-        chunk_steps=max(1, settings.steps // 10),
+        problem, table, num_steps=settings.steps, schedule=SCHEDULES[settings.schedule],
+        chunk_steps=max(1, settings.steps // 10), shard=shard, run_dir=folder,
+        resume=settings.resume,
     )  # fmt: skip
+    return folder, result
+
+
+def report(folder: Path, result: Sweep) -> None:
+    """Writes the metrics, the best replica, the figures and the table of a sweep into `folder`."""
     for index, step in result.frozen.items():
-        print(f"replica {index} ({table[index]}) stopped being finite at step {step}: frozen.")
-    measured = measure(result)
-    best = save_best(result, measured, settings.out / "best")
+        row = result.table[index]
+        print(f"replica {index} ({row}) stopped being finite at step {step}: frozen.")
     columns = {
         name: np.array([row[name] or 0.0 for row in result.table]) for name in result.table[0]
     }
-    save_arrays(settings.out / "metrics.npz", {**columns, **result.metrics})
-    sweep_figures.draw_all(settings.out, result.table, measured)
-    text = sweep_figures.table(result.table, measured, settings.steps)
-    write_atomic(settings.out / "table.md", text.encode())
-    print(f"{text}\nbest: replica {best}, saved as the run {settings.out / 'best'}")
+    found = {"rates": result.rates, "active": result.active}
+    save_arrays(folder / "metrics.npz", {**columns, **found, **result.metrics})
+    measured = measure(result)
+    best = save_best(result, measured, folder / "best")
+    sweep_figures.draw_all(folder, result.table, measured)
+    text = sweep_figures.table(result.table, measured, result.metrics["loss"].shape[1])
+    write_atomic(folder / "table.md", text.encode())
+    print(f"{text}\nbest: replica {best}, saved as the run {folder / 'best'}")
+
+
+def main(settings: Settings) -> None:
+    folder, result = train(settings)
+    if settings.shard:
+        say(f"shard {settings.shard} is trained: {folder}")
+    elif is_first():
+        report(folder, result)
 
 
 if __name__ == "__main__":

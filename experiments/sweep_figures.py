@@ -102,7 +102,7 @@ def collapse(rows: list[Row], measured: Measured) -> Figure:
     figure.subplots_adjust(0.08, 0.15, 0.98, 0.88, 0.22)
     betas = np.array(list(groups))
     _band(left, betas, [[each["active"] for each in group] for group in groups.values()], BLUE)
-    left.set(ylabel="dimensions with KL > 0.1 nats", title="Active units")
+    left.set(ylabel="dimensions, variance of mean > 0.01", title="Active units")
     ordered = [[np.sort(each["rates"])[::-1] for each in group] for group in groups.values()]
     for dim in range(min(len(rates) for group in ordered for rates in group)):
         values = [[rates[dim] for rates in group] for group in ordered]

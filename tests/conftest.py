@@ -8,6 +8,7 @@ import jax
 import optax
 import pytest
 from helpers import Tiny, run_fit, tiny_vae
+from jax.experimental.compilation_cache import compilation_cache
 
 import vae_jax
 
@@ -24,6 +25,23 @@ def optimised() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs that were compiled before are read from the disk, for tests that run one sweep
+    again and again."""
+    names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs",
+             "persistent_cache_min_entry_size_bytes")  # fmt: skip
+    before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    for name, value in zip(before, (folder, 0.0, -1), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def make_tiny() -> Tiny:

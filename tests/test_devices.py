@@ -13,8 +13,7 @@ SCRIPT = """
 import json, sys
 import jax, numpy as np, optax
 import vae_jax as vj
-from vae_jax.devices import make_mesh, shard_batches
-from vae_jax.sweep import Problem, product, sweep
+from vae_jax import Problem, make_mesh, product, shard_batches, sweep
 
 data = np.asarray(jax.random.normal(jax.random.key(7), (37, 3)))
 vae = vj.build_vae(

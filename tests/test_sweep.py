@@ -13,9 +13,12 @@ from experiments import sweep as sweep_experiment
 from experiments import sweep_figures
 from experiments.sweep import parse_grid
 from vae_jax import schedules
+from vae_jax.blocks import freeze
 from vae_jax.devices import make_mesh, shard_batches
-from vae_jax.replicas import _freeze
-from vae_jax.sweep import Problem, product, replica, sweep
+from vae_jax.replicas import Problem
+from vae_jax.results import replica
+from vae_jax.sweep import sweep
+from vae_jax.table import product
 from vae_jax.train import TrainState
 
 DATA = np.asarray(jax.random.normal(jax.random.key(7), (37, 3)))
@@ -235,7 +238,8 @@ def test_parameters_that_break_in_the_last_step_freeze_the_replica():
         before, params={"w": jax.numpy.array([[2.0, 2.0], [2.0, np.nan], [2.0, 2.0]])}
     )
     metrics, broken = {"loss": np.ones((3, 4))}, {}
-    chosen = _freeze(before, after, metrics, broken, 10, 4)
+    sound = np.array([True, False, True])
+    chosen = freeze(before, after, metrics, sound, broken, 10)
     assert broken == {1: 14}
     np.testing.assert_array_equal(chosen.params["w"], [[2, 2], [1, 1], [2, 2]])
     np.testing.assert_array_equal(np.isnan(metrics["loss"]).sum(axis=1), [0, 1, 0])

@@ -6,6 +6,7 @@ train it, `replicate` trains many at once. Start at `build_vae`; DESIGN.md besid
 explains the rest.
 """
 
+from vae_jax import processes, schedules
 from vae_jax.data import (
     Images,
     Standardization,
@@ -22,6 +23,7 @@ from vae_jax.data import (
     swiss_roll,
     swiss_roll_batches,
 )
+from vae_jax.devices import make_mesh, shard_batches, use_all_cores
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
 from vae_jax.evaluate import (
     codes,
@@ -73,6 +75,8 @@ from vae_jax.objectives import (
 )
 from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
 from vae_jax.priors import Prior, codebook, mixture_of_normals, standard_normal, vamp_prior
+from vae_jax.replicas import Problem
+from vae_jax.results import Sweep, load_sweep, replica
 from vae_jax.run_folder import Run, load_run
 from vae_jax.scores import (
     active_units,
@@ -80,7 +84,10 @@ from vae_jax.scores import (
     mutual_information,
     mutual_information_gap,
 )
+from vae_jax.shards import merge_shards
 from vae_jax.spec import from_text, to_text
+from vae_jax.sweep import sweep
+from vae_jax.table import product
 from vae_jax.testbed import linear_gaussian, quadrature
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
 from vae_jax.train_stream import train_stream
@@ -101,9 +108,11 @@ __all__ = [
     "Network",
     "Posterior",
     "Prior",
+    "Problem",
     "Run",
     "Standardization",
     "Stream",
+    "Sweep",
     "Table",
     "TrainState",
     "active_units",
@@ -136,6 +145,7 @@ __all__ = [
     "linear_gaussian",
     "load_images",
     "load_run",
+    "load_sweep",
     "load_table",
     "log_marginal",
     "log_mean_exp",
@@ -147,12 +157,14 @@ __all__ = [
     "make_factor",
     "make_infovae",
     "make_iwae",
+    "make_mesh",
     "make_miwae",
     "make_piwae",
     "make_tcvae",
     "make_teaching",
     "make_vq",
     "make_wae",
+    "merge_shards",
     "mixture_of_normals",
     "mutual_information",
     "mutual_information_gap",
@@ -161,18 +173,24 @@ __all__ = [
     "normal_log_prob",
     "poisson",
     "posterior",
+    "processes",
+    "product",
     "quadrature",
     "reconstruct",
     "reparameterize",
+    "replica",
     "replicate",
     "sample",
     "sample_prior",
+    "schedules",
+    "shard_batches",
     "squared_error",
     "standard_normal",
     "start_at_rows",
     "stream_batches",
     "stream_files",
     "student_t",
+    "sweep",
     "swiss_roll",
     "swiss_roll_batches",
     "teaching_std",
@@ -181,5 +199,6 @@ __all__ = [
     "train_step",
     "train_stream",
     "traverse",
+    "use_all_cores",
     "vamp_prior",
 ]

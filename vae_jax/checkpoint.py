@@ -42,6 +42,17 @@ def load_tree(path: Path, template: Any) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or does not fit the template.
     """
+    found = fit_tree(path, load_arrays(path), template)
+    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else jnp.asarray(leaf), found)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays that `save_tree` wrote to `path`, named after their place in the tree.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
@@ -51,8 +62,17 @@ def load_tree(path: Path, template: Any) -> Any:
     checksum = arrays.pop(CHECKSUM, None)
     if checksum is None or not np.array_equal(checksum, _checksum(arrays)):
         raise ValueError(f"{path} is damaged: its content does not match its checksum.")
+    return arrays
+
+
+def fit_tree(path: Path, arrays: Mapping[str, Any], template: Any) -> Any:
+    """The arrays, which `path` holds, in the structure of `template`: numpy arrays and keys.
+
+    Raises:
+        ValueError: they do not fit the template.
+    """
     names = _named_leaves(template)
-    leaves = [_restore(path, name, arrays.get(name), leaf) for name, leaf in names.items()]
+    leaves = [_restore(path, n, arrays.get(n), leaf) for n, leaf in names.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
@@ -143,5 +163,4 @@ def _restore(path: Path, name: str, array: Any, leaf: Any) -> Any:
             f"{path} holds {name} as {array.dtype}{list(array.shape)}, this model needs "
             f"{wanted.dtype}{list(wanted.shape)}."
         )
-    restored = jnp.asarray(array)
-    return jax.random.wrap_key_data(restored, impl=jax.random.key_impl(leaf)) if key else restored
+    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if key else array

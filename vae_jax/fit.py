@@ -1,11 +1,9 @@
 """The host's side of a run: chunks of `train_scan`, and between them progress, checks and files."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,25 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from vae_jax import run_folder
+from vae_jax.breakage import advice, first_broken
 from vae_jax.checkpoint import load_tree, save_tree
 from vae_jax.checks import check_count, check_number
+from vae_jax.devices import everywhere, shard_batches
 from vae_jax.inputs import check_inputs, check_key
 from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.model import VAE
+from vae_jax.processes import any_process, is_first, on_first, together
+from vae_jax.programs import Program, compile_run, starting
 from vae_jax.progress import show_nothing, show_progress
 from vae_jax.run_folder import CHECKPOINT, METRICS, Series
 from vae_jax.spec import describe
-from vae_jax.train import TrainState, init_train_state, train_scan
+from vae_jax.train import TrainState
 from vae_jax.types import BatchFn, Key, LossFn, Metrics
 
 SAVE_SECONDS = 10.0
 """A checkpoint is written at the first chunk's end after this time, and always at the end."""
-
-_initial = jax.jit(init_train_state, static_argnums=(1, 2, 3))
-
-Program = Callable[..., tuple[TrainState, Metrics]]
 
 
 class Fit(NamedTuple):
@@ -60,6 +59,7 @@ def fit(
     chunk_steps: int = 500,
     on_chunk: Callable[[TrainState], None] | None = None,
     progress: bool = True,
+    mesh: Mesh | None = None,
 ) -> Fit:
     """Trains `vae` for `num_steps` steps, from the beginning or from a run folder's checkpoint.
 
@@ -69,6 +69,10 @@ def fit(
     for bit, as one that was not. `settings` is kept in config.json and must be the same on
     resuming: put there what fit cannot see, such as the learning rate. An older run in `run_dir`
     is moved aside unless it is resumed.
+
+    With a `mesh` (`make_mesh(data=...)`) the batch is spread over its "data" axis, for one large
+    model on many devices, also of several processes (`vae_jax.processes`): all of them train, the
+    first one writes.
 
     Raises:
         TypeError, ValueError: data, settings or folder are not as they must be.
@@ -83,63 +87,45 @@ def fit(
         raise ValueError(f"beta must be at least 0, got {beta}.")
     check_count("chunk_steps", chunk_steps)
     data = check_inputs(vae, data, batch_fn, rng)
+    if mesh is not None:
+        batch_fn, data = shard_batches(batch_fn, mesh), everywhere(mesh, data)
     folder = None if run_dir is None else Path(run_dir)
     config = _config(vae, loss_fn, beta, num_steps, rng, settings)
     _open(folder, resume, config)
     rng_init, rng_run = jax.random.split(rng)
-    start = partial(_initial, rng_init, vae.init, loss_fn, optimizer)
+    start = partial(starting(mesh), rng_init, vae.init, loss_fn, optimizer)
     arguments = (rng_run, data, jnp.float32(beta))
-    state, program = _compile(start, arguments, batch_fn, chunk_steps, num_steps)
-    state, history = _restore(folder, resume, state, num_steps)
+    state, program = compile_run(start, arguments, batch_fn, chunk_steps, num_steps, mesh)
+    state, history = _restore(folder, resume, state, num_steps, mesh)
     if folder and resume:
-        run_folder.save_config(folder, config)
+        on_first(lambda: run_folder.save_config(folder, config))
     if on_chunk and not history:
         on_chunk(state)
 
     seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
-    show = show_progress if progress else show_nothing
-    with interrupts() as interrupted, show(num_steps, first_step) as report:
+    show = show_progress if progress and is_first() else show_nothing
+    with together(), interrupts() as interrupted, show(num_steps, first_step) as report:
         while (step := int(state.step)) < num_steps:
             length = min(chunk_steps - step % chunk_steps, num_steps - step)
             after, metrics, taken = _run(program(length), state, arguments)
             if broken := first_broken(metrics, after.params, step):
                 _save(folder, state)
-                raise FloatingPointError(_advice(broken, folder, step))
+                raise FloatingPointError(advice(broken, folder, step))
             state, seconds = after, seconds + taken
             history.append(metrics)
             report(step + length, metrics)
-            if folder:
+            if folder and is_first():
                 run_folder.append_metrics(folder, step + 1, metrics)
             if on_chunk:
                 on_chunk(state)
-            stop = interrupted()
+            [stop] = any_process(interrupted())
             if stop or step + length == num_steps or time.monotonic() - saved > SAVE_SECONDS:
                 _save(folder, state)
                 saved = time.monotonic()
             if stop:
+                any_process(stop)  # nobody leaves, and is missed, before the first has written
                 raise Interrupted(step + length, folder)
     return Fit(state, _joined(history), seconds, (num_steps - first_step) / max(seconds, 1e-9))
-
-
-def first_broken(metrics: Series, params: Any, steps_before: int) -> str | None:
-    """Where something first stopped being finite, in words, or None.
-
-    Within a step the terms are looked at before the loss that is made of them.
-    """
-    finite = {name: np.isfinite(values) for name, values in metrics.items()}
-    if not all(map(np.all, finite.values())):
-        where = {name: int(np.argmin(ok)) for name, ok in finite.items() if not ok.all()}
-        name = min(where, key=lambda name: (where[name], name == "loss"))
-        value = metrics[name][where[name]]
-        return f"The loss stopped being finite at step {steps_before + where[name] + 1}: " + (
-            f"{name} was the first term to break, with {value}"
-        )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not np.isfinite(np.asarray(leaf)).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            last = steps_before + len(metrics["loss"])
-            return f"The parameter {name} stopped being finite by step {last}"
-    return None
 
 
 def _config(
@@ -151,14 +137,10 @@ def _config(
     settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What config.json says of the run, and what must be the same on resuming."""
-    for name, value in (settings or {}).items():
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"settings[{name!r}] cannot be kept as JSON: {error}") from error
+    run_folder.check_settings(settings)
     return {
         "vae": describe(vae),
-        "objective": getattr(loss_fn, "__qualname__", type(loss_fn).__name__).split(".")[0],
+        "objective": run_folder.objective_name(loss_fn),
         "beta": beta,
         "num_steps": num_steps,
         "rng": np.asarray(jax.random.key_data(rng)).tolist(),
@@ -173,54 +155,34 @@ def _open(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
             raise ValueError("To resume, name the run_dir of the run that was stopped.")
     elif resume:
         run_folder.check_same(folder, config)
-    elif moved := run_folder.create(folder, config):
+    else:
+        on_first(lambda: _create(folder, config))
+
+
+def _create(folder: Path, config: dict[str, Any]) -> None:
+    if moved := run_folder.create(folder, config):
         print(f"The older run in {folder} is now {moved}.")
 
 
 def _restore(
-    folder: Path | None, resume: bool, state: TrainState, num_steps: int
+    folder: Path | None, resume: bool, state: TrainState, num_steps: int, mesh: Mesh | None
 ) -> tuple[TrainState, list[Series]]:
     """The state to go on from, with the metrics of the steps before it."""
     if folder is None or not resume:
         return state, []
     if not (folder / CHECKPOINT).is_file():
-        (folder / METRICS).unlink(missing_ok=True)
+        on_first(lambda: (folder / METRICS).unlink(missing_ok=True))
         return state, []
-    state = dataclasses.replace(state, **load_tree(folder / CHECKPOINT, _saved(state)))
+    saved = load_tree(folder / CHECKPOINT, _saved(state))
+    state = dataclasses.replace(state, **(everywhere(mesh, saved) if mesh else saved))
     if int(state.step) > num_steps:
         raise ValueError(
             f"{folder} stands at step {int(state.step)}, past num_steps {num_steps}; "
             f"ask for at least as many."
         )
-    return state, [run_folder.keep_metrics(folder, int(state.step))]
-
-
-def _compile(
-    start: Callable[[], TrainState],
-    arguments: tuple[Any, ...],
-    batch_fn: BatchFn,
-    chunk_steps: int,
-    num_steps: int,
-) -> tuple[TrainState, Callable[[int], Program]]:
-    """The first state, and the compiled program of a given number of steps.
-
-    The program of a whole chunk compiles while the initial state's does: they need each other's
-    shapes only, and together they are most of a short run's time.
-    """
-    shapes = jax.eval_shape(start)
-
-    @cache
-    def program(length: int) -> Program:
-        lowered = train_scan.lower(shapes, *arguments, batch_fn=batch_fn, num_steps=length)
-        for name, out in lowered.out_info[1].items():
-            if out.shape != (length,):
-                raise ValueError(f"The metric {name!r} of a step must be one number, shape ().")
-        return lowered.compile()
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        first = pool.submit(start)
-        program(min(chunk_steps, num_steps))
-        return first.result(), program
+    history = run_folder.read_metrics(folder, int(state.step))
+    on_first(lambda: run_folder.keep_metrics(folder, int(state.step)))
+    return state, [history]
 
 
 def _run(
@@ -238,7 +200,7 @@ def _saved(state: TrainState) -> dict[str, Any]:
 
 
 def _save(folder: Path | None, state: TrainState) -> None:
-    if folder:
+    if folder and is_first():
         save_tree(folder / CHECKPOINT, _saved(state))
 
 
@@ -251,11 +213,3 @@ def _columns(metrics: Metrics) -> list[str]:
 def _joined(history: list[Series]) -> Series:
     names = history[0] if history else {}
     return {name: np.concatenate([part[name] for part in history]) for name in names}
-
-
-def _advice(broken: str, folder: Path | None, step: int) -> str:
-    kept = f" The state after step {step} is kept in {folder}." if folder else ""
-    return (
-        f"{broken}.{kept} Scale the data to about unit size, lower the learning rate, or clip "
-        f"the gradients (optax.clip_by_global_norm)."
-    )

@@ -16,10 +16,12 @@ import numpy as np
 from vae_jax.checkpoint import load_tree, read_json, save_tree, write_atomic, write_json
 from vae_jax.model import VAE
 from vae_jax.spec import describe, rebuild
-from vae_jax.types import Params
+from vae_jax.types import LossFn, Params
 
 FORMAT = 1
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.csv", "checkpoint.safetensors"
+SHOWN = 5
+"""Differences that a message lists."""
 
 Series = dict[str, np.ndarray[Any, Any]]
 
@@ -70,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format {config.get('format')!r}, this version of vae_jax reads {FORMAT}."
         )
-    if not isinstance(config.get("vae"), dict):
+    if config.get("kind") != "sweep" and not isinstance(config.get("vae"), dict):
         raise ValueError(f"{path} is damaged: it does not describe a VAE.")
     return config
 
@@ -132,19 +134,41 @@ def save_run(
     save_tree(folder / CHECKPOINT, {"params": params})
 
 
-def check_same(folder: Path, config: Mapping[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any] | None) -> None:
+    """Raises TypeError, naming the setting, unless all of them can be kept as JSON."""
+    for name, value in (settings or {}).items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"settings[{name!r}] cannot be kept as JSON: {error}") from error
+
+
+def objective_name(loss_fn: LossFn) -> str:
+    """The name of the function that made the loss, such as "make_elbo"."""
+    name: str = getattr(loss_fn, "__qualname__", type(loss_fn).__name__)
+    return name.split(".")[0]
+
+
+def check_same(
+    folder: Path, config: Mapping[str, Any], free: tuple[str, ...] = ("num_steps",)
+) -> None:
     """Raises ValueError, naming what differs, unless the run in `folder` was begun as `config`.
 
-    The number of steps may differ: a run can be made longer.
+    What is named in `free` may differ: a run can be made longer.
     """
-    if not read_config(folder).get("resumable", True):
+    saved = read_config(folder)
+    kinds = [each.get("kind", "single run") for each in (saved, config)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{folder} holds a {kinds[0]}, which cannot be resumed as a {kinds[1]}.")
+    if not saved.get("resumable", True):
         raise ValueError(f"{folder} was saved as a finished run and cannot be resumed.")
-    old, new = _flat(read_config(folder)), _flat(json.loads(json.dumps(config)))
-    free = ("format", "num_steps", *(name for name in old if name.startswith("versions.")))
+    old, new = _flat(saved), _flat(json.loads(json.dumps(config)))
+    free = ("format", *free, *(name for name in old if name.startswith("versions.")))
     names = [name for name in new | old if name not in free]
     # repr, since a NaN is the same setting as before but not equal to it.
     if differing := [n for n in names if repr(old.get(n)) != repr(new.get(n))]:
-        listed = "; ".join(f"{n} was {old.get(n)}, is now {new.get(n)}" for n in differing)
+        listed = "; ".join(f"{n} was {old.get(n)}, is now {new.get(n)}" for n in differing[:SHOWN])
+        listed += f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ValueError(
             f"{folder} cannot be resumed with other settings: {listed}. "
             f"Use the old ones, or begin a new run in another folder."
@@ -214,9 +238,11 @@ def _free_name(folder: Path) -> Path:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
+    """{"a": {"b": 1}} as {"a.b": 1}, and so the entries of lists of such."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
+        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            value = {str(index): entry for index, entry in enumerate(value)}
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:

@@ -1,54 +1,45 @@
 """Many VAEs as one compiled program: seeds, betas, rates and other numbers side by side."""
 
-import difflib
-import inspect
-import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vae_jax.checks import check_count, check_number, check_positive, check_seed
+from vae_jax.blocks import block_size, blocks_to_train, train_block
+from vae_jax.checks import check_count
 from vae_jax.devices import make_mesh
 from vae_jax.inputs import check_inputs
-from vae_jax.model import VAE
-from vae_jax.progress import show_nothing, show_progress
-from vae_jax.replicas import Problem, Row, fit_into_memory, train_block
-from vae_jax.schedules import Schedule, check_schedule, constant, schedule_numbers
-from vae_jax.types import Params
+from vae_jax.interrupts import Interrupted, interrupts
+from vae_jax.ledger import Ledger, blank, ledger_path, load_ledger, save_ledger
+from vae_jax.processes import any_process, is_first, together
+from vae_jax.progress import Report, show_nothing, show_progress
+from vae_jax.replicas import Compiled, Problem, Row, check_noise, compile_group
+from vae_jax.results import Sweep, collect
+from vae_jax.schedules import Schedule, constant
+from vae_jax.sweep_folder import open_sweep, sweep_config
+from vae_jax.table import Group, check_table, group_rows, take_shard
 
-TRACED: dict[str, Any] = {"seed": 0, "beta": 1.0, "learning_rate": 1e-3, "std": None}
-"""Numbers that vary inside one program, and their defaults; the schedule's numbers join them."""
-
-
-class Group(NamedTuple):
-    """The replicas that share shapes: `params` has a leading axis over them, in the order of
-    `indices`, their rows in the table."""
-
-    vae: VAE
-    indices: list[int]
-    params: Params
+SAVE_SECONDS = 10.0
+"""A sweep is saved at the first chunk's end after this time, or after twenty times what saving
+took, and at the end of each group."""
 
 
-class Sweep(NamedTuple):
-    """The end of a sweep. `metrics` are [R, T] in the order of `table`; a replica that stopped
-    being finite is in `frozen` with the first step that was not, and NaN from there on."""
+class _Run(NamedTuple):
+    """What every group of a sweep is trained with."""
 
-    table: list[Row]
-    metrics: dict[str, np.ndarray[Any, Any]]
-    groups: list[Group]
-    frozen: dict[int, int]
-
-
-def product(**axes: Iterable[Any]) -> list[Row]:
-    """The table of every combination of the values, the last name varying fastest."""
-    lists = {name: list(values) for name, values in axes.items()}
-    if empty := [name for name, values in lists.items() if not values]:
-        raise ValueError(f"No values were given for {', '.join(empty)}.")
-    return [dict(zip(lists, row, strict=True)) for row in itertools.product(*lists.values())]
+    rows: list[Row]
+    schedule: Schedule
+    num_steps: int
+    chunk_steps: int
+    mesh: Mesh
+    memory: int | None
+    folder: Path | None
+    resume: bool
 
 
 def sweep(
@@ -61,6 +52,10 @@ def sweep(
     chunk_steps: int = 500,
     mesh: Mesh | None = None,
     memory: int | None = None,
+    shard: tuple[int, int] | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Trains a replica for every row of `table` and returns them with their metrics [R, T].
@@ -72,100 +67,99 @@ def sweep(
 
     Replicas are spread over the mesh's "replica" axis without communication. A group that would
     need more than `memory` bytes a device, by the compiler's own account, is run in blocks.
+    `shard=(i, n)` trains the i-th of n parts of the table, i = 1 ... n; see `vae_jax.shards`.
+
+    With `run_dir` everything is saved every few seconds, and `resume` goes on from there, on
+    whatever devices there are: to the same bits if as many replicas share a program as before,
+    else up to rounding. `settings` is kept there and must be the same on resuming, as must table,
+    schedule, data and number of steps. An older sweep in `run_dir` is moved aside.
 
     Raises:
         TypeError, ValueError: an unknown setting (with the nearest valid one), an empty table, a
-            schedule that does not end at its target, data that do not fit, or a single replica
-            that does not fit into memory.
+            schedule that does not end at its target, data that do not fit, a single replica
+            that does not fit into memory, or a `run_dir` that is not what is to be resumed.
+        FileNotFoundError: there is nothing to resume.
+        Interrupted: after Ctrl-C, once the running chunk is finished and saved.
     """
     check_count("num_steps", num_steps)
     check_count("chunk_steps", chunk_steps)
-    rows = check_table(build, table, schedule)
+    rows = take_shard(check_table(build, table, schedule), shard)
+    groups = group_rows(build, rows)
+    checked = [check_inputs(g.problem.vae, data, g.problem.batch_fn, jax.random.key(0))
+               for g in groups]  # fmt: skip
+    for group in groups:
+        check_noise(group.problem, rows[group.indices[0]]["std"])
+    folder = None if run_dir is None else Path(run_dir)
+    config = sweep_config(rows, groups, schedule, num_steps, data, shard, settings)
+    open_sweep(folder, resume, config)
     mesh = make_mesh() if mesh is None else mesh
-    metrics: dict[int, dict[str, Any]] = {}
-    frozen: dict[int, int] = {}
-    groups = []
-    show = show_progress if progress else show_nothing
-    with show(num_steps * len(rows), 0, "sweep") as report:
-        for shapes, indices in _grouped(build, rows):
-            problem, group = build(**shapes), [rows[index] for index in indices]
-            checked = check_inputs(problem.vae, data, problem.batch_fn, jax.random.key(0))
-            compiled, count = fit_into_memory(
-                problem, group, checked, schedule, num_steps, chunk_steps, mesh, memory
-            )
-            parts = []
-            for first in range(0, len(group), count):
-                params, series, broken = train_block(
-                    compiled, group[first : first + count], count, num_steps, chunk_steps,
-                    report, num_steps * len(metrics),
-                )  # fmt: skip
-                parts.append(params)
-                members = indices[first : first + count]
-                frozen |= {members[place]: step for place, step in broken.items()}
-                for place, index in enumerate(members):
-                    metrics[index] = _row(series, place)
-            joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-            groups.append(Group(problem.vae, indices, joined))
-    stacked = {name: np.stack([metrics[i][name] for i in range(len(rows))]) for name in metrics[0]}
-    return Sweep(rows, stacked, groups, frozen)
+    run = _Run(rows, schedule, num_steps, chunk_steps, mesh, memory, folder, resume)
+    show = show_progress if progress and is_first() else show_nothing
+    ledgers: list[Ledger] = []
+    with together(), interrupts() as interrupted, show(num_steps * len(rows), 0, "sweep") as report:
+        for number, (group, inputs) in enumerate(zip(groups, checked, strict=True)):
+            before = sum(int(ledger.steps.sum()) for ledger in ledgers)
+            ledgers.append(_train(run, number, group, inputs, before, report, interrupted))
+    return collect(rows, groups, ledgers)
 
 
-def replica(result: Sweep, index: int) -> tuple[VAE, Params]:
-    """The VAE and the trained parameters of the replica in row `index` of the table."""
-    for group in result.groups:
-        if index in group.indices:
-            place = group.indices.index(index)
-            params = [jnp.asarray(leaf[place]) for leaf in jax.tree.leaves(group.params)]
-            return group.vae, jax.tree.unflatten(jax.tree.structure(group.params), params)
-    raise ValueError(f"There is no replica {index}; the table has {len(result.table)} rows.")
+def _train(
+    run: _Run,
+    number: int,
+    group: Group,
+    data: Any,
+    before: int,
+    report: Report,
+    interrupted: Callable[[], bool],
+) -> Ledger:
+    """The group's ledger, once what was left to train of it is trained and saved."""
+    rows = [run.rows[index] for index in group.indices]
+    compiled = compile_group(
+        group.problem, data, rows[0], run.schedule, run.num_steps, run.mesh
+    )  # fmt: skip
+    ledger = _ledger(run, number, group, compiled)
+    saved = [time.monotonic(), SAVE_SECONDS]  # when, and how long from there to the next time
+
+    def save() -> None:
+        began = time.monotonic()
+        save_ledger(run.folder, number, ledger)
+        saved[:] = time.monotonic(), max(SAVE_SECONDS, 20 * (time.monotonic() - began))
+
+    def after_chunk(
+        others: int, size: int, step: int, metrics: Any, enter: Callable[[], None]
+    ) -> None:
+        report(others + step * size, metrics)
+        due = run.folder is not None and time.monotonic() - saved[0] > saved[1]
+        stop, due = any_process(interrupted(), due)
+        if run.folder and (stop or due):
+            enter()
+            save()
+        if stop:
+            any_process(stop)  # nobody leaves, and is missed, before the first has written
+            raise Interrupted(others + step * size, run.folder)
+
+    for places in blocks_to_train(ledger, run.num_steps):
+        others = before + int(ledger.steps.sum() - ledger.steps[places].sum())
+        after = partial(after_chunk, others, len(places))
+        train_block(compiled, rows, places, ledger, run.num_steps, run.chunk_steps, after)
+    save()
+    return ledger
 
 
-def _row(series: dict[str, Any], place: int) -> dict[str, Any]:
-    return {name: values[place] for name, values in series.items()}
-
-
-def check_table(
-    build: Callable[..., Problem],
-    table: Iterable[Mapping[str, Any]],
-    schedule: Schedule = constant,
-) -> list[Row]:
-    """The rows with every traced number filled in, once all of them have been found valid.
-
-    Raises:
-        TypeError, ValueError: as `sweep`.
-    """
-    given = [dict(row) for row in table]
-    if not given:
-        raise ValueError("The table of the sweep is empty; give it at least one row.")
-    numbers, shapes = schedule_numbers(schedule), inspect.signature(build).parameters
-    if both := sorted({*TRACED, *numbers} & {*shapes}):
-        raise ValueError(f"{', '.join(both)}: a number of the sweep cannot be one of build's, too.")
-    known = [*TRACED, *numbers, *shapes]
-    for name in dict.fromkeys(name for row in given for name in row):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-            raise ValueError(f"There is no setting {name!r}; {hint}")
-    rows = [TRACED | numbers | row for row in given]
-    for row in rows:
-        check_seed(row["seed"])
-        check_positive("learning_rate", row["learning_rate"])
-        if check_number("beta", row["beta"]) < 0:
-            raise ValueError(f"beta must be at least 0, got {row['beta']}.")
-        if row["std"] is not None:
-            check_positive("std", row["std"])
-        hash(tuple(row.values()))  # TypeError for what cannot be told apart, such as arrays
-    for values in {tuple(row[name] for name in numbers) for row in rows}:
-        check_schedule(schedule, **dict(zip(numbers, values, strict=True)))
-    return rows
-
-
-def _grouped(build: Callable[..., Problem], rows: list[Row]) -> list[tuple[Row, list[int]]]:
-    """The settings that go to `build`, and the rows that share them."""
-    names = list(inspect.signature(build).parameters)
-    groups: dict[Any, tuple[Row, list[int]]] = {}
-    for index, row in enumerate(rows):
-        shapes = {name: row[name] for name in names if name in row}
-        key = (tuple(shapes.items()), row["std"] is None)
-        groups.setdefault(key, (shapes, []))[1].append(index)
-    return list(groups.values())
+def _ledger(run: _Run, number: int, group: Group, compiled: Compiled) -> Ledger:
+    """The group's ledger, new or as it was saved, with the size of its blocks."""
+    kept = ("params", "opt_state", "step") if run.folder else ("params",)
+    shapes = {name: getattr(compiled.shapes, name) for name in kept}
+    length, count = min(run.chunk_steps, run.num_steps), len(group.indices)
+    latent_dim = group.problem.vae.prior.latent_dim
+    ledger = None
+    if run.folder and run.resume and ledger_path(run.folder, number).is_file():
+        path = ledger_path(run.folder, number)
+        ledger = load_ledger(path, count, run.num_steps, shapes, latent_dim)
+        if (ledger.steps == run.num_steps).all():
+            return ledger
+    size = block_size(compiled, count, length, run.memory, int(ledger.block) if ledger else 0)
+    if ledger is None:
+        _, metrics = compiled.program(size, length)
+        ledger = blank(count, run.num_steps, shapes, metrics, latent_dim)
+    return ledger._replace(block=np.array(size, np.int32))
