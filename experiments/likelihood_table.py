@@ -12,11 +12,11 @@ import numpy as np
 import vae_jax as vj
 from experiments.command import run
 from experiments.published import ENTRIES, Entry
+from vae_jax import product, replica, sweep
 from vae_jax.checkpoint import read_json, write_atomic, write_json
 from vae_jax.checks import check_count, check_positive
 from vae_jax.data.images import Images, load_images
 from vae_jax.devices import use_all_cores
-from vae_jax.sweep import product, replica, sweep
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The same network under every objective, prior and posterior: what each does to the latent."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,11 @@ import numpy as np
 import vae_jax as vj
 from experiments.command import run
 from experiments.objectives_figure import draw
+from vae_jax import Problem, product, replica, sweep
 from vae_jax.checkpoint import save_arrays, write_atomic
 from vae_jax.checks import check_count
 from vae_jax.data.images import load_images
 from vae_jax.devices import use_all_cores
-from vae_jax.sweep import Problem, product, replica, sweep
 
 GRID = 12
 NUM_TEST = 297
@@ -33,6 +34,8 @@ class Settings:
     """Width of the two hidden layers, in units."""
     seeds: int = 4
     """Models of each kind, trained side by side."""
+    samples: int = 2000
+    """Importance samples per test row."""
     out: Path = Path("results/objectives")
     """Folder of the figure and the table, which replace older ones."""
 
@@ -110,18 +113,20 @@ def _weighed(loss_fn: Any, weight: float) -> Any:
     return lambda params, rng, x, beta: loss_fn(params, rng, x, weight * beta)
 
 
-def measure(vae: vj.VAE, params: Any, test: Any) -> dict[str, float]:
+def measure(vae: vj.VAE, params: Any, test: Any, samples: int) -> dict[str, float]:
     """NLL, KL and active units of one model on the test rows."""
     if vae.prior.quantize is not None:
-        nll, rate = exact_nll(vae, params, test), np.log(CODES)
+        nll, rate, ess = exact_nll(vae, params, test), np.log(CODES), np.inf
     else:
-        found = vj.log_marginal(vae, params, jax.random.key(0), test, 2000)
-        nll = -found.log_prob.mean()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the table has a column for it
+            found = vj.log_marginal(vae, params, jax.random.key(0), test, samples)
+        nll, ess = -found.log_prob.mean(), np.median(found.ess)
         rngs = jax.random.split(jax.random.key(1), len(test))
         drawn = jax.vmap(lambda rng, x: vj.draw(vae, params, rng, x))(rngs, test)
         rate = float(jnp.mean(drawn.log_q - drawn.log_prior))
     units = int(vj.active_units(vae, params, test).sum())
-    return {"nll": float(nll), "kl": float(rate), "active": units}
+    return {"nll": float(nll), "kl": float(rate), "active": units, "ess": float(ess)}
 
 
 def exact_nll(vae: vj.VAE, params: Any, test: Any) -> float:
@@ -154,7 +159,7 @@ def main(settings: Settings) -> None:
                 num_steps=settings.steps, chunk_steps=max(1, settings.steps // 5),
             )  # fmt: skip
             models = [replica(trained, seed) for seed in range(settings.seeds)]
-            measured = [measure(*model, task.test) for model in models]
+            measured = [measure(*model, task.test, settings.samples) for model in models]
             grid = decoded_grid(*models[0])
             found[f"{task_name}: {name}"] = {
                 key: np.array([each[key] for each in measured]) for key in measured[0]
@@ -169,17 +174,18 @@ def main(settings: Settings) -> None:
 
 
 def table(found: dict[str, dict[str, Any]], settings: Settings) -> str:
-    lines = ["| data | kind | NLL ± SE | KL | active |", "|---|---|--:|--:|--:|"]
+    lines = ["| data | kind | NLL ± SE | KL | active | median ESS |", "|---|---|--:|--:|--:|--:|"]
     for name, result in found.items():
         data, kind = name.split(": ", 1)
         error = result["nll"].std(ddof=1) / len(result["nll"]) ** 0.5
+        ess = "exact" if np.isinf(result["ess"]).all() else f"{np.median(result['ess']):.0f}"
         lines.append(
             f"| {data} | {kind} | {result['nll'].mean():.3f} ± {error:.3f} | "
-            f"{result['kl'].mean():.2f} | {result['active'].mean():.2g} |"
+            f"{result['kl'].mean():.2f} | {result['active'].mean():.2g} | {ess} |"
         )
     note = (
         f"Nats per example on {NUM_TEST} test rows, means over {settings.seeds} seeds with the "
-        f"standard error of that mean; NLL from 2,000 importance samples, of VQ exact; KL is the "
+        f"standard error of that mean; NLL from {settings.samples:,} importance samples, of VQ exact; KL is the "
         f"mean of log q(z given x) - log p(z). {settings.steps} steps."
     )
     return "\n".join([*lines, "", note, ""])

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 import vae_jax as vj
+from vae_jax import Problem
 from vae_jax.data.image_batches import image_batches
 from vae_jax.data.images import Images
-from vae_jax.sweep import Problem
 
 
 class Entry(NamedTuple):
@@ -71,12 +71,16 @@ def one_layer(train: Any, steps: int, *, make: Callable[[vj.VAE], Any]) -> Probl
         likelihood=vj.bernoulli(), prior=vj.standard_normal(50), data_shape=(784,),
     )  # fmt: skip
     vae = vae._replace(init=partial(_glorot, vae.init, _logit_of_mean(train)))
+    adam = partial(_adam, eight_rates(steps), 1e-4)
+    return Problem(vae, make(vae), image_batches(20, "binarized"), adam)
+
+
+def eight_rates(steps: int) -> Any:
+    """step -> the share of the first rate, over eight phases of 3^i / 3280 of the steps."""
     ends = np.cumsum([3**i for i in range(7)]) / 3280 * steps
     rates = [round(10 ** (1 - i / 7), 1) for i in range(8)]
-    decay = optax.piecewise_constant_schedule(
-        1.0, {round(end): rates[i + 1] / rates[i] for i, end in enumerate(ends)}
-    )
-    return Problem(vae, make(vae), image_batches(20, "binarized"), partial(_adam, decay, 1e-4))
+    drops = {round(end): rates[i + 1] / rates[i] for i, end in enumerate(ends)}
+    return optax.piecewise_constant_schedule(1.0, drops)
 
 
 def _adam(decay: Any, eps: float, learning_rate: Any) -> optax.GradientTransformation:
