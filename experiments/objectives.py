@@ -185,8 +185,8 @@ def table(found: dict[str, dict[str, Any]], settings: Settings) -> str:
         )
     note = (
         f"Nats per example on {NUM_TEST} test rows, means over {settings.seeds} seeds with the "
-        f"standard error of that mean; NLL from {settings.samples:,} importance samples, of VQ exact; "
-        f"KL is the mean of log q(z given x) - log p(z). {settings.steps} steps."
+        f"standard error of that mean; NLL from {settings.samples:,} importance samples, of VQ "
+        f"exact; KL is the mean of log q(z given x) - log p(z). {settings.steps} steps."
     )
     return "\n".join([*lines, "", note, ""])
 
