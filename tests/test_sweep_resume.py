@@ -81,6 +81,7 @@ def test_ctrl_c_saves_and_the_rest_is_the_same_bits(whole, tmp_path, monkeypatch
     assert_same(run(memory=MEMORY, run_dir=tmp_path / "run", resume=True), whole)
     before = contents(tmp_path / "run")
     assert_same(vae_jax.load_sweep(build, tmp_path / "run"), whole)
+    assert set(whole.frozen) == {1}
     assert contents(tmp_path / "run") == before
 
 

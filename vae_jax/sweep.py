@@ -19,10 +19,12 @@ from vae_jax.ledger import Ledger, blank, ledger_path, load_ledger, save_ledger
 from vae_jax.processes import any_process, is_first, together
 from vae_jax.progress import Report, show_nothing, show_progress
 from vae_jax.replicas import Compiled, Problem, Row, check_noise, compile_group
-from vae_jax.results import Sweep, collect
+from vae_jax.results import Sweep, collect, replica
 from vae_jax.schedules import Schedule, constant
 from vae_jax.sweep_folder import open_sweep, sweep_config
-from vae_jax.table import Group, check_table, group_rows, take_shard
+from vae_jax.table import Group, check_table, group_rows, product, take_shard
+
+__all__ = ["Problem", "Row", "Sweep", "check_table", "product", "replica", "sweep"]
 
 SAVE_SECONDS = 10.0
 """A sweep is saved at the first chunk's end after this time, or after twenty times what saving
