@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vae_jax.checks import check_count, check_number
 from vae_jax.gaussian import normal_log_prob
@@ -65,16 +64,14 @@ def log_shares(size: int, num_rows: int, estimator: str) -> Array:
     """log of the share [B, B] with which example j's posterior enters the estimate of q(z_i).
 
     weighted:   1 / (B N).
-    stratified: 1/N for i itself, 1/(B - 1) for the others but one, which stands for the rows
-                outside the batch so that each row of shares sums to 1.
+    stratified: 1/N for i itself, (N - 1) / (N (B - 1)) for each of the others, which stand for all
+                other rows: without bias, and exact where the batch is all of the data. The source
+                gives one of the others, chosen at random, a share of its own; this is the mean
+                over that choice.
     """
     if not 2 <= size <= num_rows:
         raise ValueError(f"make_tcvae needs batches of 2 to num_rows={num_rows} rows, got {size}.")
     if estimator == "weighted":
         return jnp.full((size, size), -math.log(size * num_rows))
-    rest = size - 1
-    shares = np.full((size, size), 1 / rest)
-    rows = np.arange(size)
-    shares[rows, rows] = 1 / num_rows
-    shares[rows, (rows + 1) % size] = (num_rows - rest) / (num_rows * rest)
-    return jnp.asarray(np.log(shares), jnp.float32)
+    other = math.log((num_rows - 1) / (num_rows * (size - 1)))
+    return jnp.where(jnp.eye(size, dtype=bool), -math.log(num_rows), other)
