@@ -172,3 +172,31 @@ def test_a_codebook_has_no_density():
     with pytest.raises(ValueError, match="make_vq"):
         vae_jax.log_weight(vae, vae.init(jax.random.key(0)), jax.random.key(0), np.zeros(3))
     assert prior_theta(vae, vae.init(jax.random.key(0)))["codes"].shape == (1, 4, 2)
+
+
+def test_a_mixtures_gradient_is_that_of_its_value():
+    """d log p / d (z, mean, logvar, logits), which goes by matrix products, in float64; the value
+    keeps its digits for components of width 1e-4."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        prior = vae_jax.mixture_of_normals(3, 4)
+        arguments = tuple(rng.normal(size=s) for s in ((4,), (4, 3), (4, 3), (3,)))
+        along = tuple(rng.normal(size=np.shape(each)) for each in arguments)
+
+        def value(distance):
+            logits, mean, logvar, z = (
+                a + distance * v for a, v in zip(arguments, along, strict=True)
+            )
+            return prior.log_prob((logits, mean, logvar), z)
+
+        slope = (value(1e-5) - value(-1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.grad(value)(0.0), slope, rtol=1e-6)
+    narrow = (
+        np.zeros(1, np.float32),
+        np.full((1, 2), 3.0, np.float32),
+        np.full((1, 2), -18.4, np.float32),
+    )
+    z = np.float32([3.0001, 2.9999])
+    wanted = stats.norm(3.0, np.exp(-9.2)).logpdf(z.astype(float)).sum()
+    found = vae_jax.mixture_of_normals(2, 1).log_prob(narrow, z)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
