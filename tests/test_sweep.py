@@ -12,7 +12,7 @@ import vae_jax
 from experiments import sweep as sweep_experiment
 from experiments import sweep_figures
 from experiments.sweep import parse_grid
-from vae_jax import schedules
+from vae_jax import replicas, schedules
 from vae_jax.blocks import freeze
 from vae_jax.devices import make_mesh, shard_batches
 from vae_jax.replicas import Problem
@@ -78,6 +78,24 @@ def test_blocks_change_nothing(capsys):
     blocks = run(table, memory=8_000)
     assert "blocks of" in capsys.readouterr().out
     np.testing.assert_allclose(blocks.metrics["loss"], whole.metrics["loss"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_replicas_that_do_not_fit_into_the_cache_take_turns(most, monkeypatch):
+    """One by one, or two by two with one left over: the metrics of all side by side."""
+    table = product(seed=range(5), learning_rate=[1e-2])
+    whole = run(table, mesh=make_mesh(devices=jax.devices()[:1]))
+    monkeypatch.setattr(replicas, "_side_by_side", lambda mesh, shapes: most)
+    turns = run(table, mesh=make_mesh(devices=jax.devices()[:1]))
+    np.testing.assert_allclose(turns.metrics["loss"], whole.metrics["loss"], rtol=1e-4, atol=1e-5)
+
+
+def test_wide_networks_take_turns_on_a_cpu(monkeypatch):
+    """The replicas side by side are those whose states fit into CACHE, one at least."""
+    shapes = {"w": jax.ShapeDtypeStruct((1, 1000), np.float32)}
+    for cache, wanted in ((100, 1), (9_000, 2)):
+        monkeypatch.setattr(replicas, "CACHE", cache)
+        assert replicas._side_by_side(make_mesh(), shapes) == wanted
 
 
 def test_a_broken_replica_stops_alone():
