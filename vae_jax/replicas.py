@@ -110,7 +110,7 @@ def _side_by_side(mesh: Mesh, shapes: Any) -> int:
     if mesh.devices.flat[0].platform != "cpu":
         return 2**31
     size = sum(int(leaf.size) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    return max(1, CACHE // size)
+    return max(1, int(CACHE // size))
 
 
 def _in_turns(run: Callable[..., Any], most: int, count: int) -> Callable[..., Any]:
