@@ -74,7 +74,14 @@ from vae_jax.objectives import (
     teaching_std,
 )
 from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
-from vae_jax.priors import Prior, codebook, mixture_of_normals, standard_normal, vamp_prior
+from vae_jax.priors import (
+    Prior,
+    codebook,
+    flow_prior,
+    mixture_of_normals,
+    standard_normal,
+    vamp_prior,
+)
 from vae_jax.replicas import Problem
 from vae_jax.results import Sweep, load_sweep, replica
 from vae_jax.run_folder import Run, load_run
@@ -133,6 +140,7 @@ __all__ = [
     "draw",
     "elbo",
     "fit",
+    "flow_prior",
     "from_text",
     "image_batches",
     "image_values",
