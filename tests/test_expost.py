@@ -14,7 +14,7 @@ import vae_jax
 from vae_jax.couplings import couple, init_couplings
 from vae_jax.expost import aggregate_codes, fit_flow, fit_mixture
 
-AXIS = np.linspace(-7.0, 7.0, 301)
+AXIS = np.linspace(-7.0, 7.0, 151)
 PLANE = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1).astype(np.float32)
 CENTRES, SPREAD = np.array([[-2.0, 0.0], [2.0, 1.0]]), 0.4
 
@@ -35,7 +35,7 @@ def fitted(name: str) -> Any:
     codes = two_clusters(2000).astype(np.float32)
     if name == "mixture":
         return fit_mixture(codes, 2)
-    return fit_flow(jax.random.key(0), codes, num_layers=6, hidden=(16,), num_steps=800)
+    return fit_flow(jax.random.key(0), codes, num_layers=6, hidden=(16,), num_steps=500)
 
 
 def log_probs(prior: Any, params: Any, z: Any) -> Any:
@@ -48,7 +48,7 @@ def log_probs(prior: Any, params: Any, z: Any) -> Any:
 def test_the_fitted_density_is_a_density_near_the_clusters(name: str) -> None:
     """It integrates to 1 over the plane and KL(clusters || fit) is small beside N(0, I)'s."""
     prior, params = fitted(name)
-    density = np.exp(log_probs(prior, params, PLANE.reshape(-1, 2))).reshape(301, 301)
+    density = np.exp(log_probs(prior, params, PLANE.reshape(-1, 2))).reshape(151, 151)
     total = integrate.simpson(integrate.simpson(density, x=AXIS), x=AXIS)
     np.testing.assert_allclose(total, 1.0, atol=2e-3)
     z = two_clusters(3000, seed=1)
@@ -65,7 +65,7 @@ def test_draws_are_of_the_fitted_density(name: str) -> None:
     theta = prior.theta(params, None)
     rngs = jax.random.split(jax.random.key(1), 4000)
     z = np.asarray(jax.jit(jax.vmap(lambda rng: prior.sample(theta, rng)))(rngs), np.float64)
-    logs = log_probs(prior, params, PLANE.reshape(-1, 2)).reshape(301, 301)
+    logs = log_probs(prior, params, PLANE.reshape(-1, 2)).reshape(151, 151)
 
     def mean(values: Any) -> Any:
         return integrate.simpson(integrate.simpson(np.exp(logs) * values, x=AXIS), x=AXIS)
@@ -87,7 +87,7 @@ def test_the_map_and_its_inverse() -> None:
     np.testing.assert_allclose(log_det, -inverse_log_det, rtol=1e-5)
     jacobian = jax.jacobian(lambda z: couple(params, 3, z, jnp.zeros(0))[0])(z)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-4)
-    assert abs(log_det) > 0.1
+    assert abs(log_det) > 0.05
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
@@ -111,10 +111,10 @@ def test_a_known_gap_is_closed() -> None:
     assert codes.shape == (800, 2)
     prior, params = fit_mixture(codes, 2)
     better = problem.vae._replace(prior=prior)
-    test = x[800:]
+    test = x[900:]
     before = np.asarray(problem.log_evidence(test))
     after = vae_jax.log_marginal(
-        better, problem.params | {"prior": params}, jax.random.key(1), test, 500
+        better, problem.params | {"prior": params}, jax.random.key(1), test, 300
     ).log_prob
     z = np.asarray(aggregate_codes(problem.vae, problem.params, jax.random.key(2), test))
     closed = log_probs(prior, params, z) - stats.norm.logpdf(z).sum(axis=1)
