@@ -18,7 +18,7 @@ from vae_jax.expost import aggregate_codes, fit_flow, fit_mixture
 ROWS = 10_000
 """Training images of which units, rates and information are taken."""
 
-COMPONENTS, FLOW_STEPS = 50, 2000
+COMPONENTS, CODES, FLOW_STEPS = 50, 10_000, 2000
 
 
 class Measured(NamedTuple):
@@ -65,7 +65,9 @@ def measure(vae: vj.VAE, params: Any, task: Task, settings: Settings) -> Measure
     }
     samplers = fit_samplers(vae, params, train, rng_fit, settings.seed)
     subset = jax.tree.map(lambda leaf: leaf[known], test)
-    numbers["samplers"] = compare(samplers, params, (rng_nll, rng_codes), subset, settings.samples)
+    numbers["samplers"] = compare(
+        samplers, params, (rng_nll, rng_codes), subset, settings.samples, scores["nll"][known]
+    )
     if settings.hold_out is not None:
         numbers["auroc"] = {name: auroc(score, ~known) for name, score in scores.items()}
     return Measured(numbers, samplers, scores, rates, units)
@@ -135,9 +137,13 @@ def _rates(vae: vj.VAE, params: Any, rng: Any, x: Any) -> Any:
 def fit_samplers(vae: vj.VAE, params: Any, x: Any, rng: Any, seed: int) -> dict[str, Any]:
     """The VAE's own prior, a mixture and a flow, the last two fitted to codes of x."""
     rng_codes, rng_flow = jax.random.split(rng)
-    codes = np.asarray(jax.jit(partial(aggregate_codes, vae))(params, rng_codes, x))
+    rows = len(jax.tree.leaves(x)[0])
+    draw = jax.jit(partial(aggregate_codes, vae))
+    rngs = jax.random.split(rng_codes, -(-CODES // rows))
+    draws = np.stack([np.asarray(draw(params, rng, x)) for rng in rngs], axis=1)
+    codes = draws.reshape(-1, draws.shape[-1])
     fitted = {
-        "mixture": fit_mixture(codes, min(COMPONENTS, max(1, len(codes) // 20)), seed),
+        "mixture": fit_mixture(codes, min(COMPONENTS, max(1, rows // 20)), seed),
         "flow": fit_flow(rng_flow, codes, num_steps=FLOW_STEPS),
     }
     others = {
@@ -148,10 +154,10 @@ def fit_samplers(vae: vj.VAE, params: Any, x: Any, rng: Any, seed: int) -> dict[
 
 
 def compare(
-    samplers: dict[str, Any], params: Any, rngs: Any, x: Any, num_samples: int
+    samplers: dict[str, Any], params: Any, rngs: Any, x: Any, num_samples: int, own_nll: Any
 ) -> dict[str, Any]:
-    """For each prior over the same test images: NLL, and by how much KL(q(z) || prior) is below
-    that to the VAE's own prior, with its standard error, in nats."""
+    """For each prior over the same test images: NLL (`own_nll` for the VAE's own), and by how
+    much KL(q(z) || prior) is below that to the VAE's own, with its standard error, in nats."""
     rng_nll, rng_codes = rngs
     vae = samplers["prior"][0]
     z = jax.jit(partial(aggregate_codes, vae))(params, rng_codes, x)
@@ -160,7 +166,9 @@ def compare(
         logs = jax.jit(jax.vmap(partial(log_prior, other, fitted)))(z)
         own = logs if own is None else own
         closed = np.asarray(logs - own, np.float64)
-        nll = -log_marginal(other, fitted, rng_nll, x, num_samples)[0].log_prob
+        nll = own_nll
+        if name != "prior":
+            nll = -log_marginal(other, fitted, rng_nll, x, num_samples)[0].log_prob
         table[name] = {
             "nll": float(nll.mean()),
             "closed": float(closed.mean()),

@@ -14,7 +14,7 @@ from experiments.image_task import Task, one_hot, values
 from experiments.quality import latent_points
 
 GRID, EXTENT = 15, 2.5
-PAIRS, SAMPLES, ROWS, WAY, TRAVERSED, NEAREST = 20, 64, 6, 10, 10, 8
+PAIRS, SAMPLES, ROWS, WAY, TRAVERSED, NEAREST = 20, 64, 6, 10, 10, 6
 
 Decode = Callable[[Any, Any], Any]
 """z [N, Z], class labels [N] or None -> pictures [N, H, W, C]."""
@@ -50,7 +50,7 @@ def pictures(
         drawn = vj.sample_prior(other, fitted, jax.random.key(settings.seed), SAMPLES)
         arrays[f"samples_{name}"] = decode(np.asarray(drawn), drawn_labels)
     drawn = arrays["samples_prior"][:NEAREST]
-    arrays["nearest"] = nearest(drawn, task.train[0], 5)
+    arrays["nearest"] = nearest(drawn, task.train[0], 7)
     if task.conditional:
         arrays["samples_by_class"] = by_class(vae, params, task, decode, settings.seed)
     return arrays | anomalies(arrays, images, measured, settings, labels)
@@ -136,11 +136,12 @@ def by_class(vae: vj.VAE, params: Any, task: Task, decode: Decode, seed: int) ->
 def anomalies(
     arrays: Any, images: Any, measured: Measured, settings: Settings, labels: Any
 ) -> dict[str, Any]:
-    """The test images ordered by -log p(x), every so many of them, and all scores."""
+    """Test images by rising -log p(x), 20 over the whole range and the last 10; all scores."""
     nll = measured.scores["nll"]
     order = np.argsort(nll)
-    ends = np.unique(np.concatenate([np.linspace(0, len(order) - 1, 20).astype(int),
-                                     np.arange(len(order))[-10:]]))  # fmt: skip
+    ends = np.arange(len(order))
+    if len(order) > 30:
+        ends = np.concatenate([np.linspace(0, len(order) - 11, 20).astype(int), ends[-10:]])
     chosen = order[ends]
     held = None if settings.hold_out is None else labels == settings.hold_out
     return {

@@ -28,7 +28,8 @@ from vae_jax.checkpoint import save_arrays, write_atomic, write_json
 from vae_jax.checks import check_count, check_positive, check_seed
 from vae_jax.devices import use_all_cores
 from vae_jax.epoch_files import best_replica
-from vae_jax.epochs import Course, train_epochs
+from vae_jax.epochs import train_epochs
+from vae_jax.patience import Course
 from vae_jax.schedules import SCHEDULES
 
 

@@ -130,16 +130,16 @@ def colours_of(count: int) -> Any:
     """Colours that differ in lightness too; the markers tell apart what they leave alike."""
     from matplotlib import colormaps
 
-    return colormaps["viridis"](np.linspace(0, 0.95, count))
+    return colormaps["viridis"](np.linspace(0, 0.88, count))
 
 
 def nearest(arrays: Arrays) -> Figure:
     """Samples and the training images nearest to them."""
     rows = np.concatenate([arrays["samples_prior"][: len(arrays["nearest"]), None],
                            arrays["nearest"]], axis=1)  # fmt: skip
-    columns = ["sample", *(f"nearest {i}" for i in range(1, rows.shape[1]))]
+    columns = ["sample", "nearest", *(f"{i}." for i in range(2, rows.shape[1]))]
     title = "Samples beside their nearest training images: alike, but no copies?"
-    return sheet(rows, title, columns=columns, width=6.0)
+    return sheet(rows, title, columns=columns)
 
 
 def loss(arrays: Arrays) -> Figure:
@@ -167,6 +167,7 @@ def loss(arrays: Arrays) -> Figure:
     for axes in (left, right):
         axes.legend(frameon=False)
         axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

@@ -25,6 +25,7 @@ from vae_jax.data import (
 )
 from vae_jax.devices import make_mesh, shard_batches, use_all_cores
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
+from vae_jax.epochs import Epochs, train_epochs
 from vae_jax.evaluate import (
     codes,
     decode_mean,
@@ -34,6 +35,7 @@ from vae_jax.evaluate import (
     sample,
     sample_prior,
 )
+from vae_jax.expost import aggregate_codes, fit_flow, fit_mixture
 from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
@@ -73,6 +75,7 @@ from vae_jax.objectives import (
     make_wae,
     teaching_std,
 )
+from vae_jax.patience import Course
 from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
 from vae_jax.priors import (
     Prior,
@@ -104,7 +107,9 @@ __all__ = [
     "VAE",
     "ConvDecoder",
     "ConvEncoder",
+    "Course",
     "Draw",
+    "Epochs",
     "Fit",
     "Images",
     "Interrupted",
@@ -124,6 +129,7 @@ __all__ = [
     "TrainState",
     "active_units",
     "add_critic",
+    "aggregate_codes",
     "array_batches",
     "bernoulli",
     "beta_binomial",
@@ -140,6 +146,8 @@ __all__ = [
     "draw",
     "elbo",
     "fit",
+    "fit_flow",
+    "fit_mixture",
     "flow_prior",
     "from_text",
     "image_batches",
@@ -203,6 +211,7 @@ __all__ = [
     "swiss_roll_batches",
     "teaching_std",
     "to_text",
+    "train_epochs",
     "train_scan",
     "train_step",
     "train_stream",
