@@ -180,6 +180,8 @@ def test_patience_waits_for_the_warm_up() -> None:
     assert first_judged(Course(10), 4) == 0
     assert first_judged(Course(10, **half), 4) == 4
     assert first_judged(Course(1, **half), 4) == 0
+    late = {"schedule": schedules.linear_warmup, "numbers": (("warmup", 5 / 16),)}
+    assert first_judged(Course(4, **late), 4) == 1
     cyclical = {"schedule": schedules.cyclical, "numbers": (("cycles", 2.0), ("ramp", 0.5))}
     assert first_judged(Course(8, **cyclical), 10) == 5
 
