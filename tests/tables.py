@@ -65,6 +65,7 @@ PRIORS: dict[str, Callable[[int], vae_jax.Prior]] = {
     "standard_normal": vae_jax.standard_normal,
     "mixture_of_normals": lambda latent_dim: vae_jax.mixture_of_normals(latent_dim, 3),
     "vamp_prior": lambda latent_dim: vae_jax.vamp_prior(latent_dim, 3),
+    "flow_prior": lambda latent_dim: vae_jax.flow_prior(latent_dim, 2, (5,)),
     "codebook": lambda latent_dim: vae_jax.codebook(latent_dim, 5, latent_dim),
 }
 """latent_dim -> prior."""

@@ -25,6 +25,7 @@ from vae_jax.data import (
 )
 from vae_jax.devices import make_mesh, shard_batches, use_all_cores
 from vae_jax.draws import Draw, draw, log_weight, start_at_rows
+from vae_jax.epochs import Epochs, train_epochs
 from vae_jax.evaluate import (
     codes,
     decode_mean,
@@ -34,6 +35,7 @@ from vae_jax.evaluate import (
     sample,
     sample_prior,
 )
+from vae_jax.expost import aggregate_codes, fit_flow, fit_mixture
 from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
@@ -73,8 +75,16 @@ from vae_jax.objectives import (
     make_wae,
     teaching_std,
 )
+from vae_jax.patience import Course
 from vae_jax.posteriors import Posterior, coupling_flow, diagonal_normal
-from vae_jax.priors import Prior, codebook, mixture_of_normals, standard_normal, vamp_prior
+from vae_jax.priors import (
+    Prior,
+    codebook,
+    flow_prior,
+    mixture_of_normals,
+    standard_normal,
+    vamp_prior,
+)
 from vae_jax.replicas import Problem
 from vae_jax.results import Sweep, load_sweep, replica
 from vae_jax.run_folder import Run, load_run
@@ -97,7 +107,9 @@ __all__ = [
     "VAE",
     "ConvDecoder",
     "ConvEncoder",
+    "Course",
     "Draw",
+    "Epochs",
     "Fit",
     "Images",
     "Interrupted",
@@ -117,6 +129,7 @@ __all__ = [
     "TrainState",
     "active_units",
     "add_critic",
+    "aggregate_codes",
     "array_batches",
     "bernoulli",
     "beta_binomial",
@@ -133,6 +146,9 @@ __all__ = [
     "draw",
     "elbo",
     "fit",
+    "fit_flow",
+    "fit_mixture",
+    "flow_prior",
     "from_text",
     "image_batches",
     "image_values",
@@ -195,6 +211,7 @@ __all__ = [
     "swiss_roll_batches",
     "teaching_std",
     "to_text",
+    "train_epochs",
     "train_scan",
     "train_step",
     "train_stream",

@@ -1,5 +1,6 @@
 """What one asks of a trained VAE. Deterministic uses take the posterior mean, never a draw."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,8 +8,11 @@ import jax.numpy as jnp
 
 from vae_jax.checks import check_count
 from vae_jax.draws import closed_kl, code, has_closed_kl, prior_theta
-from vae_jax.model import VAE, check_batch, split_condition
+from vae_jax.model import VAE, batch_size, check_batch, split_condition
 from vae_jax.types import Array, Key, Params
+
+ROWS = 1024
+"""Examples that go through a network together: a whole data set would not fit into memory."""
 
 
 def posterior(vae: VAE, params: Params, x: Any) -> tuple[Array, Array]:
@@ -25,7 +29,8 @@ def posterior(vae: VAE, params: Params, x: Any) -> tuple[Array, Array]:
         x, condition = split_condition(vae, x)
         return vae.encode(params, x, *condition)
 
-    return jax.vmap(encode)(x)
+    mean, logvar = _by_rows(encode, x)
+    return mean, logvar
 
 
 def codes(vae: VAE, params: Params, x: Any) -> Array:
@@ -36,7 +41,8 @@ def codes(vae: VAE, params: Params, x: Any) -> Array:
         ValueError: x is not [B, *data_shape].
     """
     check_batch(vae, x)
-    return jax.vmap(lambda x: code(vae, params, x))(x)
+    found: Array = _by_rows(lambda x: code(vae, params, x), x)
+    return found
 
 
 def decode_mean(vae: VAE, params: Params, z: Array, condition: Array | None = None) -> Array:
@@ -49,10 +55,12 @@ def decode_mean(vae: VAE, params: Params, z: Array, condition: Array | None = No
         raise ValueError(f"z has shape {jnp.shape(z)}, needed is [B, {vae.prior.latent_dim}].")
     conditions = _conditions(vae, condition, jnp.shape(z)[0])
 
-    def mean(z: Array, *condition: Array) -> Array:
+    def mean(rows: tuple[Array, ...]) -> Array:
+        z, *condition = rows
         return vae.likelihood.mean(vae.decode(params, z, *condition)).reshape(vae.data_shape)
 
-    return jax.vmap(mean)(z, *conditions)
+    decoded: Array = _by_rows(mean, (z, *conditions))
+    return decoded
 
 
 def reconstruct(vae: VAE, params: Params, x: Any) -> Array:
@@ -129,3 +137,10 @@ def _conditions(vae: VAE, condition: Array | None, num: int) -> tuple[Array, ...
         wanted = ", ".join(map(str, (num, *vae.condition_shape)))
         raise ValueError(f"This VAE needs a condition [{wanted}], got {got}.")
     return (jnp.asarray(condition),)
+
+
+def _by_rows(fn: Callable[[Any], Any], x: Any) -> Any:
+    """`fn` of one example over the first axis of the arrays in x, at most `ROWS` at a time."""
+    if batch_size(x) <= ROWS:
+        return jax.vmap(fn)(x)
+    return jax.lax.map(fn, jax.tree.map(jnp.asarray, x), batch_size=ROWS)

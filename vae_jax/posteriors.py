@@ -6,13 +6,12 @@ tests/tables.py.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from vae_jax.checks import check_count, check_counts
-from vae_jax.networks.layers import apply_layers, init_layers
+from vae_jax.couplings import couple, init_couplings
 from vae_jax.types import Array, Key, Params
 
 __all__ = ["coupling_flow", "diagonal_normal"]
@@ -48,12 +47,8 @@ def diagonal_normal() -> Posterior:
 def coupling_flow(num_layers: int = 4, hidden: tuple[int, ...] = (64,)) -> Posterior:
     """Affine coupling layers on the encoder's Gaussian, which see its mean and logvar.
 
-    Each layer keeps half of z and maps the other half affinely,
-
-        z_b' = z_b * exp(s) + t,   (s, t) = network(z_a, mean, logvar),   s within +-2,
-
-    so density and inverse cost one pass each; the halves take turns. The networks' last layers
-    start at 0: the untrained flow is the identity, and the VAE the plain one.
+    The layers are those of `init_couplings`; the untrained flow is the identity, and the VAE the
+    plain one.
 
     Raises:
         TypeError, ValueError: a size is not a whole number of at least 1; when a VAE of fewer
@@ -67,52 +62,14 @@ def coupling_flow(num_layers: int = 4, hidden: tuple[int, ...] = (64,)) -> Poste
     def init(rng: Key, latent_dim: int) -> Params:
         if latent_dim < 2:
             raise ValueError("coupling_flow() needs at least two latent dimensions to couple.")
-        return {
-            f"layer_{i}": _init_coupling(jax.random.fold_in(rng, i), latent_dim, hidden, i)
-            for i in range(num_layers)
-        }
+        return init_couplings(rng, latent_dim, 2 * latent_dim, num_layers, hidden)
 
     def forward(params: Params, z: Array, context: Array) -> tuple[Array, Array]:
-        total = jnp.zeros((), z.dtype)
-        for i in range(num_layers):
-            kept, moved = _halves(z, i)
-            scale, shift = _affine(params[f"layer_{i}"], kept, context)
-            z, total = _joined(kept, moved * jnp.exp(scale) + shift, i), total + jnp.sum(scale)
-        return z, total
+        return couple(params, num_layers, z, context)
 
     def inverse(params: Params, z: Array, context: Array) -> tuple[Array, Array]:
-        total = jnp.zeros((), z.dtype)
-        for i in reversed(range(num_layers)):
-            kept, moved = _halves(z, i)
-            scale, shift = _affine(params[f"layer_{i}"], kept, context)
-            z, total = _joined(kept, (moved - shift) * jnp.exp(-scale), i), total - jnp.sum(scale)
-        return z, total
+        return couple(params, num_layers, z, context, inverse=True)
 
     return Posterior(
         f"coupling_flow(num_layers={num_layers}, hidden={hidden})", init, forward, inverse
     )
-
-
-def _halves(z: Array, layer: int) -> tuple[Array, Array]:
-    """What layer number `layer` keeps, and what it moves."""
-    middle = z.shape[-1] // 2
-    first, second = z[:middle], z[middle:]
-    return (first, second) if layer % 2 == 0 else (second, first)
-
-
-def _joined(kept: Array, moved: Array, layer: int) -> Array:
-    return jnp.concatenate([kept, moved] if layer % 2 == 0 else [moved, kept])
-
-
-def _init_coupling(rng: Key, latent_dim: int, hidden: tuple[int, ...], layer: int) -> Params:
-    small = latent_dim // 2
-    kept = small if layer % 2 == 0 else latent_dim - small
-    moved = latent_dim - kept
-    params = init_layers(rng, (kept + 2 * latent_dim, *hidden, 2 * moved))
-    return params | {"out": jax.tree.map(jnp.zeros_like, params["out"])}
-
-
-def _affine(params: Any, kept: Array, context: Array) -> tuple[Array, Array]:
-    out = apply_layers(params, jnp.concatenate([kept, context]), jax.nn.relu)
-    scale, shift = jnp.split(out, 2)
-    return 2.0 * jnp.tanh(0.5 * scale), shift

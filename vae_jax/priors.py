@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vae_jax.checks import check_count
+from vae_jax.checks import check_count, check_counts
+from vae_jax.couplings import couple, init_couplings
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob
 from vae_jax.types import Array, Key, Params
 
-__all__ = ["codebook", "mixture_of_normals", "standard_normal", "vamp_prior"]
+__all__ = ["codebook", "flow_prior", "mixture_of_normals", "standard_normal", "vamp_prior"]
 
 Encode = Callable[[Array], tuple[Array, Array]]
 """x [*data_shape] -> (mean [Z], logvar [Z]): the encoder with its parameters."""
@@ -114,6 +115,41 @@ def vamp_prior(latent_dim: int, num_components: int = 500) -> Prior:
 
     text = f"vamp_prior(latent_dim={latent_dim}, num_components={num_components})"
     return Prior(text, latent_dim, _mixture_log_prob, _mixture_sample, init=init, theta=theta)
+
+
+def flow_prior(latent_dim: int, num_layers: int = 6, hidden: tuple[int, ...] = (64,)) -> Prior:
+    """A learned invertible map of N(0, I): coupling layers, then a scale and a shift by dimension.
+
+        log p(z) = log N(u; 0, I) + log |du / dz|,   u = inverse((z - shift) / exp(log_scale))
+
+    Parameters: the layers of `init_couplings`, `shift` [Z] and `log_scale` [Z]. The untrained map
+    is the identity, the prior N(0, I). One latent dimension has nothing to couple: there it is a
+    Gaussian. Its KL is sampled.
+
+    Raises:
+        TypeError, ValueError: a size is not a whole number of at least 1.
+    """
+    latent_dim = check_count("latent_dim", latent_dim)
+    num_layers, hidden = check_count("num_layers", num_layers), check_counts("hidden", hidden)
+    depth, nothing = num_layers if latent_dim > 1 else 0, jnp.zeros(0)
+
+    def init(rng: Key, data_shape: tuple[int, ...]) -> Params:
+        ends = {"shift": jnp.zeros(latent_dim), "log_scale": jnp.zeros(latent_dim)}
+        return init_couplings(rng, latent_dim, 0, depth, hidden) | ends
+
+    def log_prob(theta: Params, z: Array) -> Array:
+        start = (z - theta["shift"]) * jnp.exp(-theta["log_scale"])
+        u, log_det = couple(theta, depth, start, nothing, inverse=True)
+        base: Array = jnp.sum(normal_log_prob(u, jnp.zeros_like(u), jnp.zeros_like(u)))
+        return base + log_det - jnp.sum(theta["log_scale"])
+
+    def sample(theta: Params, rng: Key) -> Array:
+        z, _ = couple(theta, depth, jax.random.normal(rng, (latent_dim,)), nothing)
+        moved: Array = theta["shift"] + jnp.exp(theta["log_scale"]) * z
+        return moved
+
+    text = f"flow_prior(latent_dim={latent_dim}, num_layers={num_layers}, hidden={hidden})"
+    return Prior(text, latent_dim, log_prob, sample, init=init)
 
 
 def codebook(latent_dim: int, num_codes: int = 64, num_groups: int = 1) -> Prior:

@@ -7,6 +7,7 @@ public constructors of `PARTS`, with literal arguments: a file can name nothing 
 import ast
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from vae_jax import likelihoods, networks, posteriors, priors
@@ -40,8 +41,8 @@ def to_text(part: Any) -> str | None:
     return f"{type(part).__name__}({', '.join(arguments)})"
 
 
-def from_text(text: str) -> Any:
-    """The part that `text` describes: a name of `PARTS`, with literal arguments in parentheses.
+def from_text(text: str, parts: Mapping[str, Any] = PARTS) -> Any:
+    """The part that `text` describes: a name of `parts`, with literal arguments in parentheses.
 
     Raises:
         ValueError: the text is not such a call, with the nearest valid name.
@@ -52,17 +53,17 @@ def from_text(text: str) -> Any:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{text!r} is not a call such as normal(std=0.1).") from error
     name = call.func if isinstance(call, ast.Call) else call
-    if not isinstance(name, ast.Name) or name.id not in PARTS:
-        near = difflib.get_close_matches(text.split("(")[0].strip(), PARTS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(PARTS)}."
+    if not isinstance(name, ast.Name) or name.id not in parts:
+        near = difflib.get_close_matches(text.split("(")[0].strip(), parts, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(parts)}."
         raise ValueError(f"There is no part named {text.split('(')[0].strip()!r}; {hint}")
     if not isinstance(call, ast.Call):
-        return PARTS[name.id]()
+        return parts[name.id]()
     keywords = {str(k.arg): _literal(k.value, text) for k in call.keywords}
     if len(keywords) < len(call.keywords):
         raise ValueError(f"{text!r} gives an argument twice.")
     try:
-        return PARTS[name.id](*(_literal(value, text) for value in call.args), **keywords)
+        return parts[name.id](*(_literal(value, text) for value in call.args), **keywords)
     except TypeError as error:
         raise TypeError(f"{text!r}: {error}") from error
 
