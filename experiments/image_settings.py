@@ -10,8 +10,8 @@ class Settings:
     """The flags; the defaults are scikit-learn's digits in less than a minute."""
 
     dataset: str = "digits"
-    """digits, mnist, fashion_mnist, static_binarized_mnist, frey_faces, cifar10, a folder of images,
-    or an .npy or .npz file."""
+    """digits, mnist, fashion_mnist, static_binarized_mnist, frey_faces, cifar10, a folder of
+    images, or an .npy or .npz file."""
     data_dir: Path | None = None
     """Where named data sets are looked for and downloaded to. Default: what the environment
     variable VAE_JAX_DATA names, else ~/.cache/vae_jax."""
