@@ -68,8 +68,12 @@ def test_labels_of_another_length_are_refused(tmp_path):
     np.testing.assert_array_equal(labels, LABELS[[2, 12, 22]])
 
 
-@pytest.mark.parametrize("raw", [b"", b"words", gzip.compress(b"words"), idx(GREY)[:-30],
-                                 gzip.compress(gzip.decompress(idx(GREY))[:-1])])  # fmt: skip
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"words", gzip.compress(b"words"), idx(GREY)[:-30],
+     gzip.compress(gzip.decompress(idx(GREY))[:-1])],
+    ids=["empty", "words", "packed words", "cut", "cut before packing"],
+)  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path, raw):
     """Empty, of another kind, cut in the archive, cut in the array: ValueError with its path."""
     write_mnist(tmp_path / "mnist")
