@@ -14,7 +14,7 @@ def run(main: Callable[[Settings], Any], settings: type[Settings]) -> None:
     """Reads the flags of the dataclass `settings` and calls `main` with them.
 
     A wrong input ends in one line on stderr and exit code 2, Ctrl-C in the command that goes on
-    and exit code 130; anything else is a bug and keeps its traceback.
+    and exit code 130, SIGTERM in the same and 143; anything else is a bug and keeps its traceback.
     """
     try:
         main(tyro.cli(settings, description=sys.modules[main.__module__].__doc__))
@@ -25,7 +25,7 @@ def run(main: Callable[[Settings], Any], settings: type[Settings]) -> None:
         print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         if hasattr(interrupt, "step"):
             print(f"Go on with: {resume_command()}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(interrupt, "code", 130))
 
 
 def resume_command() -> str:

@@ -6,7 +6,7 @@ import pytest
 from helpers import contents, run_fit
 
 import vae_jax
-from vae_jax import run_folder
+from vae_jax import metrics_file
 from vae_jax.checkpoint import load_tree
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.csv", "checkpoint.safetensors"
@@ -111,7 +111,7 @@ def test_damaged_metrics_are_refused(tmp_path, content):
     """Two whole rows are asked for: ValueError naming the file, which stays as it is."""
     path = tmp_path / METRICS
     path.write_bytes(content)
-    for read in (run_folder.read_metrics, run_folder.keep_metrics):
+    for read in (metrics_file.read_metrics, metrics_file.keep_metrics):
         with pytest.raises(ValueError, match=str(path)):
             read(tmp_path, 2)
     assert path.read_bytes() == content

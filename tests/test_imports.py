@@ -81,6 +81,9 @@ LEVELS = {
     "objectives.elbo": 6,
     "objectives.teaching": 6,
     "objectives": 7,
+    "lock": 0,
+    "snapshots": 1,
+    "metrics_file": 1,
     "run_folder": 5,
     "diagnosis": 6,
     "replicas": 7,
@@ -98,7 +101,12 @@ LEVELS = {
     "epoch_programs": 4,
     "epoch_files": 6,
     "epochs": 7,
-    "fit": 6,
+    "replay": 2,
+    "keeper": 6,
+    "opening": 7,
+    "feed": 7,
+    "loop": 8,
+    "fit": 9,
     "": 12,
 }
 """Module below vae_jax -> level; "" is the package itself. A new module takes its place here."""

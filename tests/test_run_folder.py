@@ -8,7 +8,7 @@ from helpers import arrays, contents, csv_rows, run_fit, tiny_vae
 from tables import affine, affine_encoder
 
 import vae_jax
-from vae_jax import run_folder
+from vae_jax import metrics_file, run_folder
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.csv", "checkpoint.safetensors"
 
@@ -88,15 +88,15 @@ def test_settings_that_json_cannot_hold_are_refused_before_anything_moves(copied
 
 def test_metrics_past_the_checkpoint_are_cut(tmp_path):
     """keep_metrics keeps the rows that the checkpoint knows of, half a line after them is cut."""
-    run_folder.append_metrics(tmp_path, 1, {"loss": np.float32([0.1, 0.2])})
-    run_folder.append_metrics(tmp_path, 3, {"loss": np.float32([0.3])})
+    metrics_file.append_metrics(tmp_path, 1, {"loss": np.float32([0.1, 0.2])})
+    metrics_file.append_metrics(tmp_path, 3, {"loss": np.float32([0.3])})
     whole = (tmp_path / METRICS).read_bytes()
     (tmp_path / METRICS).write_bytes(whole + b"4,0.")
-    kept = run_folder.keep_metrics(tmp_path, 2)
+    kept = metrics_file.keep_metrics(tmp_path, 2)
     np.testing.assert_array_equal(kept["loss"], np.float32([0.1, 0.2]))
     assert csv_rows(tmp_path / METRICS)[1:] == [["1", "0.100000001"], ["2", "0.200000003"]]
     with pytest.raises(FileNotFoundError, match=METRICS):
-        run_folder.read_metrics(tmp_path / "nowhere")
+        metrics_file.read_metrics(tmp_path / "nowhere")
 
 
 def test_an_older_run_is_moved_aside(copied, tiny):

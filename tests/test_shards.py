@@ -14,6 +14,7 @@ import vae_jax
 from experiments import merge_shards as merge_experiment
 from experiments import sweep as sweep_experiment
 from experiments.sweep import parse_shard
+from vae_jax import run_folder
 from vae_jax.ledger import ledger_path
 from vae_jax.table import take_shard
 
@@ -80,7 +81,7 @@ def test_shards_that_do_not_fit_are_refused(parts, names, message, tmp_path):
         config = json.loads(path.read_text()) | change
         if name == "short":
             config["table"] = config["table"][:1]
-        path.write_text(json.dumps(config))
+        run_folder.save_config(path.parent, config)
     unfinish(ledger_path(tmp_path / "half", 0), ledger_path(tmp_path / "half", 1))
     folders = [(parts if (parts / name).exists() else tmp_path) / name for name in names]
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -10,8 +10,9 @@ import pytest
 from helpers import arrays, contents, csv_rows, run_fit
 
 import vae_jax
+from vae_jax.breakage import first_broken
 
-FIT = importlib.import_module("vae_jax.fit")
+KEEPER = importlib.import_module("vae_jax.keeper")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(
     tiny, whole, tmp_path, monkeypatch, seconds
 ):
     """A second Ctrl-C stops at once; rows of metrics.csv past the checkpoint are computed anew."""
-    monkeypatch.setattr(FIT, "SAVE_SECONDS", seconds)
+    monkeypatch.setattr(KEEPER, "SAVE_SECONDS", seconds)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as stopped:
         run_fit(tiny, 30, run_dir=tmp_path, on_chunk=at_step(20, press_ctrl_c_twice))
@@ -103,10 +104,10 @@ def test_what_broke_first_is_named():
     """Earliest step first, a term before the loss that is made of it, then the parameters."""
     fine = {"loss": np.ones(3), "recon": np.ones(3), "kl": np.ones(3)}
     params = {"decoder": {"out": np.array([1.0, 2.0])}}
-    assert FIT.first_broken(fine, params, 10) is None
+    assert first_broken(fine, params, 10) is None
     late = {**fine, "loss": np.array([1, np.inf, np.nan]), "kl": np.array([1, np.inf, 1])}
     late["recon"] = np.array([1, 1, np.nan])
-    assert "step 12: kl was the first term to break, with inf" in FIT.first_broken(late, params, 10)
+    assert "step 12: kl was the first term to break, with inf" in first_broken(late, params, 10)
     params["decoder"]["out"][1] = -np.inf
-    assert "parameter decoder/out" in FIT.first_broken(fine, params, 10)
-    assert "step 13" in FIT.first_broken(fine, params, 10)
+    assert "parameter decoder/out" in first_broken(fine, params, 10)
+    assert "step 13" in first_broken(fine, params, 10)

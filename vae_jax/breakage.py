@@ -33,6 +33,7 @@ def advice(broken: str, folder: Path | None, step: int) -> str:
     """What broke, where the state before is, and what to do."""
     kept = f" The state after step {step} is kept in {folder}." if folder else ""
     return (
-        f"{broken}.{kept} Scale the data to about unit size, lower the learning rate, or clip "
-        f"the gradients (optax.clip_by_global_norm)."
+        f"{broken}.{kept} Scale the data to about unit size, lower the learning rate, clip "
+        f"the gradients (optax.clip_by_global_norm), or bound the encoder's logvar "
+        f"(BoundedEncoder(encoder))."
     )

@@ -4,11 +4,12 @@ Every file is written under a temporary name, flushed to the disk and then renam
 sees the old file or the new one and never half of either.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,21 @@ def save_tree(path: Path, tree: Any) -> None:
     Raises:
         OSError: the file cannot be written; what was at `path` is untouched.
     """
-    arrays = {name: _to_numpy(leaf) for name, leaf in _named_leaves(tree).items()}
-    write_atomic(path, safetensors.numpy.save(arrays | {CHECKSUM: _checksum(arrays)}))
+    write_atomic(path, encode(host_arrays(tree)))
+
+
+def host_arrays(tree: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of `tree` on the host, named after their place in it; keys as their numbers.
+
+    On a CPU these may be the tree's own memory: whoever changes that in place must copy first.
+    """
+    return {name: _to_numpy(leaf) for name, leaf in _named_leaves(tree).items()}
+
+
+def encode(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """The bytes of a file that holds these arrays, with their checksum."""
+    content: bytes = safetensors.numpy.save({**arrays, CHECKSUM: _checksum(arrays)})
+    return content
 
 
 def load_tree(path: Path, template: Any) -> Any:
@@ -104,17 +118,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replaces `path` by a file holding `content`, or leaves it as it was and raises OSError."""
+def write_atomic(path: Path, content: bytes, *, before: Callable[[], None] | None = None) -> None:
+    """Replaces `path` by a file holding `content`, or leaves it as it was and raises OSError.
+
+    `before` is called when the new file is on the disk and about to take its place.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if before:
+            before()
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which file it was
         raise
     _sync_folder(path.parent)
 
@@ -134,6 +156,18 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def fingerprint(tree: Any) -> str | None:
+    """SHA-256 of the arrays of `tree`, in words: of their types, shapes and bytes; None if it has
+    none. It is what a run remembers of its data."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray | jax.Array)]
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        array = np.ascontiguousarray(_to_numpy(leaf))
+        digest.update(f"{array.dtype} {array.shape};".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest() if leaves else None
+
+
 def _checksum(arrays: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """SHA-256 of names, types, shapes and bytes: [32], uint8."""
     digest = hashlib.sha256()
@@ -149,6 +183,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
+    if isinstance(leaf, np.ndarray):
+        return np.asarray(leaf, order="C")
     leaf = jnp.asarray(leaf)
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
 

@@ -1,8 +1,7 @@
-"""The host's side of a run: chunks of `train_scan`, and between them progress, checks and files."""
+"""The host's side of a run: from settings to a trained state, with files, resuming and stops."""
 
-import dataclasses
-import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,24 +12,21 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from vae_jax import run_folder
-from vae_jax.breakage import advice, first_broken
-from vae_jax.checkpoint import load_tree, save_tree
 from vae_jax.checks import check_count, check_number
+from vae_jax.data.stream import Stream
 from vae_jax.devices import everywhere, shard_batches
+from vae_jax.feed import Feed, array_feed, stream_feed
 from vae_jax.inputs import check_inputs, check_key
-from vae_jax.interrupts import Interrupted, interrupts
+from vae_jax.keeper import Keeper
+from vae_jax.loop import Log, Loop, train
+from vae_jax.metrics_file import Series
 from vae_jax.model import VAE
-from vae_jax.processes import any_process, is_first, on_first, together
-from vae_jax.programs import Program, compile_run, starting
-from vae_jax.progress import show_nothing, show_progress
-from vae_jax.run_folder import CHECKPOINT, METRICS, Series
-from vae_jax.spec import describe
+from vae_jax.opening import open_run, restore, run_config
+from vae_jax.processes import is_first
+from vae_jax.programs import compile_run, starting
 from vae_jax.train import TrainState
-from vae_jax.types import BatchFn, Key, LossFn, Metrics
-
-SAVE_SECONDS = 10.0
-"""A checkpoint is written at the first chunk's end after this time, and always at the end."""
+from vae_jax.train_stream import chunk_lengths
+from vae_jax.types import BatchFn, Key, LossFn
 
 
 class Fit(NamedTuple):
@@ -50,7 +46,7 @@ def fit(
     data: Any,
     rng: Key,
     *,
-    batch_fn: BatchFn,
+    batch_fn: BatchFn | None = None,
     num_steps: int,
     beta: float = 1.0,
     run_dir: str | Path | None = None,
@@ -58,17 +54,26 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     chunk_steps: int = 500,
     on_chunk: Callable[[TrainState], None] | None = None,
+    log: Log | None = None,
     progress: bool = True,
+    debug: bool = False,
+    check_determinism: bool = False,
     mesh: Mesh | None = None,
 ) -> Fit:
     """Trains `vae` for `num_steps` steps, from the beginning or from a run folder's checkpoint.
 
-    Between chunks of `chunk_steps` compiled steps it updates the progress bar, checks that
-    everything is finite, saves to `run_dir` and calls `on_chunk(state)`, which it also calls
-    before the first step. A run that was stopped and resumed ends in the same parameters, bit
-    for bit, as one that was not. `settings` is kept in config.json and must be the same on
-    resuming: put there what fit cannot see, such as the learning rate. An older run in `run_dir`
-    is moved aside unless it is resumed.
+    `data` is what `batch_fn` makes batches of, or a `Stream`, which is read ahead by a thread and
+    needs none (`chunk_batches(transform)` moves its batches). Between chunks of `chunk_steps`
+    compiled steps fit updates the progress bar, checks that everything is finite, writes to
+    `run_dir` in a thread of its own, and calls `log(step, means)` and `on_chunk(state)`, the
+    latter also before the first step. A run that was stopped and resumed ends in the same
+    parameters, bit for bit, as one that was not, also in the middle of an epoch. `settings` is kept
+    in config.json and must be the same on resuming: put there what fit cannot see, such as the
+    learning rate. An older run in `run_dir` is moved aside unless it is resumed.
+
+    What cannot be written is said and tried again, while training goes on. Where numbers break,
+    the chunk is run again to find step, tensor and rows; with `debug` the step is run under
+    jax's NaN checks, too. `check_determinism` runs the first chunk twice and compares bits.
 
     With a `mesh` (`make_mesh(data=...)`) the batch is spread over its "data" axis, for one large
     model on many devices, also of several processes (`vae_jax.processes`): all of them train, the
@@ -77,137 +82,84 @@ def fit(
     Raises:
         TypeError, ValueError: data, settings or folder are not as they must be.
         FileNotFoundError: there is nothing to resume in `run_dir`.
+        BlockingIOError: another process is training in `run_dir`.
         FloatingPointError: a term or a parameter stopped being finite; the last good state has
-            been saved.
-        Interrupted: after Ctrl-C, once the running chunk is finished and saved.
+            been saved. Or bits differ under `check_determinism`.
+        NotSaved: the end could not be saved; the error has the state.
+        Interrupted: after Ctrl-C or SIGTERM, once the running chunk is finished and saved.
     """
     check_key(rng)
     num_steps, beta = check_count("num_steps", num_steps), check_number("beta", beta)
     if beta < 0:
         raise ValueError(f"beta must be at least 0, got {beta}.")
     check_count("chunk_steps", chunk_steps)
-    data = check_inputs(vae, data, batch_fn, rng)
-    if mesh is not None:
-        batch_fn, data = shard_batches(batch_fn, mesh), everywhere(mesh, data)
+    data = _check_data(vae, data, batch_fn, rng, mesh)
     folder = None if run_dir is None else Path(run_dir)
-    config = _config(vae, loss_fn, beta, num_steps, rng, settings)
-    _open(folder, resume, config)
+    config = run_config(
+        vae, loss_fn, beta, num_steps, rng, settings,
+        None if folder is None or isinstance(data, Stream) else data,
+    )  # fmt: skip
     rng_init, rng_run = jax.random.split(rng)
     start = partial(starting(mesh), rng_init, vae.init, loss_fn, optimizer)
-    arguments = (rng_run, data, jnp.float32(beta))
-    state, program = compile_run(start, arguments, batch_fn, chunk_steps, num_steps, mesh)
-    state, history = _restore(folder, resume, state, num_steps, mesh)
-    if folder and resume:
-        on_first(lambda: run_folder.save_config(folder, config))
-    if on_chunk and not history:
-        on_chunk(state)
-
-    seconds, first_step, saved = 0.0, int(state.step), time.monotonic()
-    show = show_progress if progress and is_first() else show_nothing
-    with together(), interrupts() as interrupted, show(num_steps, first_step) as report:
-        while (step := int(state.step)) < num_steps:
-            length = min(chunk_steps - step % chunk_steps, num_steps - step)
-            after, metrics, taken = _run(program(length), state, arguments)
-            if broken := first_broken(metrics, after.params, step):
-                _save(folder, state)
-                raise FloatingPointError(advice(broken, folder, step))
-            state, seconds = after, seconds + taken
-            history.append(metrics)
-            report(step + length, metrics)
-            if folder and is_first():
-                run_folder.append_metrics(folder, step + 1, metrics)
-            if on_chunk:
-                on_chunk(state)
-            [stop] = any_process(interrupted())
-            if stop or step + length == num_steps or time.monotonic() - saved > SAVE_SECONDS:
-                _save(folder, state)
-                saved = time.monotonic()
-            if stop:
-                any_process(stop)  # nobody leaves, and is missed, before the first has written
-                raise Interrupted(step + length, folder)
-    return Fit(state, _joined(history), seconds, (num_steps - first_step) / max(seconds, 1e-9))
+    with ExitStack() as stack:
+        open_run(stack, folder, resume, config)
+        stand = restore(folder if resume else None, jax.eval_shape(start), config, mesh)
+        lengths = chunk_lengths(stand.step, num_steps - stand.step, chunk_steps)
+        feed = _feed(stack, vae, data, batch_fn, rng_run, stand.step, lengths, mesh)
+        state, program = compile_run(
+            start if stand.state is None else partial(_same, stand.state),
+            lambda length: (rng_run, feed.shapes(length), jnp.float32(beta)),
+            feed.batch_fn, lengths[0] if lengths else 0, mesh,
+        )  # fmt: skip
+        keeper = None
+        if folder and is_first():
+            keeper = stack.enter_context(Keeper(folder, config, stand.history))
+        if on_chunk and stand.state is None:
+            on_chunk(state)
+        loop = Loop(
+            program, feed, rng_run, jnp.float32(beta), lengths, folder, keeper,
+            on_chunk, log, debug, check_determinism, progress,
+        )  # fmt: skip
+        history = list(stand.history)
+        state, seconds = train(loop, state, history)
+    return Fit(state, _joined(history), seconds, sum(lengths) / max(seconds, 1e-9))
 
 
-def _config(
-    vae: VAE,
-    loss_fn: LossFn,
-    beta: float,
-    num_steps: int,
-    rng: Key,
-    settings: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What config.json says of the run, and what must be the same on resuming."""
-    run_folder.check_settings(settings)
-    return {
-        "vae": describe(vae),
-        "objective": run_folder.objective_name(loss_fn),
-        "beta": beta,
-        "num_steps": num_steps,
-        "rng": np.asarray(jax.random.key_data(rng)).tolist(),
-        "settings": dict(settings or {}),
-    }
-
-
-def _open(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
-    """Makes or reopens the run folder; refuses one that does not fit, before any compiling."""
-    if folder is None:
-        if resume:
-            raise ValueError("To resume, name the run_dir of the run that was stopped.")
-    elif resume:
-        run_folder.check_same(folder, config)
-    else:
-        on_first(lambda: _create(folder, config))
-
-
-def _create(folder: Path, config: dict[str, Any]) -> None:
-    if moved := run_folder.create(folder, config):
-        print(f"The older run in {folder} is now {moved}.")
-
-
-def _restore(
-    folder: Path | None, resume: bool, state: TrainState, num_steps: int, mesh: Mesh | None
-) -> tuple[TrainState, list[Series]]:
-    """The state to go on from, with the metrics of the steps before it."""
-    if folder is None or not resume:
-        return state, []
-    if not (folder / CHECKPOINT).is_file():
-        on_first(lambda: (folder / METRICS).unlink(missing_ok=True))
-        return state, []
-    saved = load_tree(folder / CHECKPOINT, _saved(state))
-    state = dataclasses.replace(state, **(everywhere(mesh, saved) if mesh else saved))
-    if int(state.step) > num_steps:
+def _check_data(vae: VAE, data: Any, batch_fn: BatchFn | None, rng: Key, mesh: Mesh | None) -> Any:
+    """The data as the run will use it; a stream is looked at when it is read."""
+    if isinstance(data, Stream):
+        if mesh is not None:
+            raise ValueError(
+                "A stream over a mesh is for train_stream, with place=...; give fit one of them."
+            )
+        return data
+    if batch_fn is None:
         raise ValueError(
-            f"{folder} stands at step {int(state.step)}, past num_steps {num_steps}; "
-            f"ask for at least as many."
+            "Give fit a batch_fn, such as array_batches(128); only a Stream needs none."
         )
-    history = run_folder.read_metrics(folder, int(state.step))
-    on_first(lambda: run_folder.keep_metrics(folder, int(state.step)))
-    return state, [history]
+    return check_inputs(vae, data, batch_fn, rng)
 
 
-def _run(
-    program: Program, state: TrainState, arguments: tuple[Any, ...]
-) -> tuple[TrainState, Series, float]:
-    """The state after the program's steps, their metrics, and the seconds they took."""
-    started = time.perf_counter()
-    state, metrics = jax.block_until_ready(program(state, *arguments))
-    taken = time.perf_counter() - started
-    return state, {name: np.asarray(metrics[name]) for name in _columns(metrics)}, taken
+def _feed(
+    stack: ExitStack,
+    vae: VAE,
+    data: Any,
+    batch_fn: BatchFn | None,
+    rng: Key,
+    step: int,
+    lengths: list[int],
+    mesh: Mesh | None,
+) -> Feed:
+    if isinstance(data, Stream):
+        return stack.enter_context(stream_feed(vae, data, batch_fn, rng, step, lengths))
+    assert batch_fn is not None  # _check_data has seen to it
+    if mesh is not None:
+        return array_feed(everywhere(mesh, data), shard_batches(batch_fn, mesh))
+    return array_feed(data, batch_fn)
 
 
-def _saved(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "opt_state": state.opt_state, "step": state.step}
-
-
-def _save(folder: Path | None, state: TrainState) -> None:
-    if folder and is_first():
-        save_tree(folder / CHECKPOINT, _saved(state))
-
-
-def _columns(metrics: Metrics) -> list[str]:
-    """Loss first and the terms after it: a jitted function returns its dict sorted."""
-    first = [name for name in ("loss", "recon", "kl") if name in metrics]
-    return first + [name for name in metrics if name not in first]
+def _same(state: TrainState) -> TrainState:
+    return state
 
 
 def _joined(history: list[Series]) -> Series:

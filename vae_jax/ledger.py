@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.checkpoint import fit_tree, load_arrays, save_tree
+from vae_jax.checkpoint import fit_tree
 from vae_jax.processes import is_first
+from vae_jax.snapshots import newest_arrays, save_kept
 
 Numbers = np.ndarray[Any, Any]
 
@@ -70,17 +71,17 @@ def save_ledger(folder: Path | None, group: int, ledger: Ledger) -> None:
         OSError: it cannot be written; the file before is untouched.
     """
     if folder and is_first():
-        save_tree(ledger_path(folder, group), ledger._asdict())
+        save_kept(ledger_path(folder, group), ledger._asdict())
 
 
 def load_ledger(path: Path, rows: int, num_steps: int, state: Any, latent_dim: int) -> Ledger:
-    """The ledger saved at `path`; `state` are the shapes of the part of it that is needed.
+    """The newest sound ledger saved at `path`; `state` are the shapes of what is needed of it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or of other replicas.
     """
-    arrays = load_arrays(path)
+    arrays, path = newest_arrays(path)
     names = [name.removeprefix("metrics/") for name in arrays if name.startswith("metrics/")]
     template = blank(rows, num_steps, state, names, latent_dim)
     found = fit_tree(path, arrays, template._asdict())

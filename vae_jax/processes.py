@@ -117,6 +117,12 @@ def any_process(*flags: bool) -> list[bool]:
     return [bool(flat[:, index].any()) for index in range(len(flags))]
 
 
+def any_signal(number: int, known: tuple[int, ...]) -> int:
+    """The first signal of `known` that any process has had, or 0; `number` is this one's, or 0."""
+    flags = any_process(*(number == each for each in known))
+    return next((each for each, flag in zip(known, flags, strict=True) if flag), 0)
+
+
 def least(value: int) -> int:
     """The smallest of the processes' values."""
     if jax.process_count() == 1:

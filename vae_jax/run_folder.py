@@ -1,7 +1,10 @@
-"""The folder of a run: config.json, metrics.csv, checkpoint.safetensors, and a reader for them."""
+"""The folder of a run: config.json, metrics.csv, checkpoints, and a reader for them.
 
-import csv
-import io
+Format 1 had one checkpoint and no checksum in config.json; format 2 has both, and is what is
+written.
+"""
+
+import hashlib
 import itertools
 import json
 import os
@@ -11,19 +14,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from vae_jax.checkpoint import load_tree, read_json, save_tree, write_atomic, write_json
+from vae_jax.checkpoint import read_json, write_json
+from vae_jax.lock import LOCK, carry_over, locked
+from vae_jax.metrics_file import Series, append_metrics
 from vae_jax.model import VAE
+from vae_jax.snapshots import any_kept, load_kept, save_kept
 from vae_jax.spec import describe, rebuild
 from vae_jax.types import LossFn, Params
 
-FORMAT = 1
-CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.csv", "checkpoint.safetensors"
+FORMAT, READABLE = 2, (1, 2)
+CONFIG, CHECKPOINT = "config.json", "checkpoint.safetensors"
+CHECKSUM = "sha256"
+"""The name under which config.json keeps the checksum of all else in it."""
 SHOWN = 5
 """Differences that a message lists."""
-
-Series = dict[str, np.ndarray[Any, Any]]
 
 
 class Run(NamedTuple):
@@ -36,6 +41,8 @@ class Run(NamedTuple):
 
 def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
     """The run saved in the folder `path`. Pass `vae` if its networks are your own code.
+
+    If the newest checkpoint is damaged, a warning says so and the one before it is read.
 
     Raises:
         FileNotFoundError: there is no such run, or it has no checkpoint yet.
@@ -50,10 +57,10 @@ def load_run(path: str | os.PathLike[str], vae: VAE | None = None) -> Run:
             vae = rebuild(config["vae"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / CONFIG}: {error}") from error
-    if not (folder / CHECKPOINT).is_file():
+    if not any_kept(folder / CHECKPOINT):
         raise FileNotFoundError(f"{folder} has no checkpoint yet: the run stopped before one.")
     template = {"params": jax.eval_shape(vae.init, jax.random.key(0))}
-    return Run(vae, load_tree(folder / CHECKPOINT, template)["params"], config)
+    return Run(vae, load_kept(folder / CHECKPOINT, template)["params"], config)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -68,10 +75,15 @@ def read_config(folder: Path) -> dict[str, Any]:
         what = "has no config.json, so it is not a run folder" if folder.exists() else "is missing"
         raise FileNotFoundError(f"{folder} {what}; a run is a folder that fit has written.")
     config = read_json(path)
-    if config.get("format") != FORMAT:
+    number = config.get("format")
+    if type(number) is not int or number not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise ValueError(f"{path} has format {number!r}, this version of vae_jax reads {known}.")
+    if (number > 1 or CHECKSUM in config) and config.get(CHECKSUM) != _checksum(config):
         raise ValueError(
-            f"{path} has format {config.get('format')!r}, this version of vae_jax reads {FORMAT}."
+            f"{path} is damaged, or was changed by hand: its content does not match its checksum."
         )
+    config.pop(CHECKSUM, None)
     if config.get("kind") != "sweep" and not isinstance(config.get("vae"), dict):
         raise ValueError(f"{path} is damaged: it does not describe a VAE.")
     return config
@@ -79,6 +91,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """Makes `folder` a new run; an older run there is moved aside, and its new place returned.
+
+    To be called while `lock.locked(folder)` is held.
 
     Raises:
         ValueError: `folder` holds something that is not a run, or is a file.
@@ -93,7 +107,9 @@ def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
         if (folder / CONFIG).is_file():
             moved = _free_name(folder)
             folder.rename(moved)
-        elif any(folder.iterdir()):
+            folder.mkdir()
+            carry_over(moved, folder)
+        elif any(path.name != LOCK for path in folder.iterdir()):
             raise ValueError(
                 f"{folder} holds files but no run (no config.json), and nothing of yours is "
                 f"overwritten; name an empty or a new folder."
@@ -107,9 +123,14 @@ def create(folder: Path, config: Mapping[str, Any]) -> Path | None:
 
 
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes config.json with the format number and the versions that made it."""
+    """Writes config.json with the format number, the versions that made it and a checksum.
+
+    Raises:
+        OSError: it cannot be written; what was there is untouched.
+    """
     versions = {name: _version(name) for name in ("jax", "flax", "vae-jax")}
-    write_json(folder / CONFIG, {"format": FORMAT, "versions": versions, **config})
+    content = json.loads(json.dumps({"format": FORMAT, "versions": versions, **config}))
+    write_json(folder / CONFIG, content | {CHECKSUM: _checksum(content)})
 
 
 def save_run(
@@ -129,9 +150,10 @@ def save_run(
     steps = len(metrics["loss"])
     kept = {"beta": float(settings.get("beta", 1.0)), "num_steps": steps, "settings": settings}
     kept["resumable"] = False
-    create(folder, {"vae": describe(vae), "objective": objective, **kept})
-    append_metrics(folder, 1, metrics)
-    save_tree(folder / CHECKPOINT, {"params": params})
+    with locked(folder):
+        create(folder, {"vae": describe(vae), "objective": objective, **kept})
+        append_metrics(folder, 1, metrics)
+        save_kept(folder / CHECKPOINT, {"params": params})
 
 
 def check_settings(settings: Mapping[str, Any] | None) -> None:
@@ -164,6 +186,8 @@ def check_same(
         raise ValueError(f"{folder} was saved as a finished run and cannot be resumed.")
     old, new = _flat(saved), _flat(json.loads(json.dumps(config)))
     free = ("format", *free, *(name for name in old if name.startswith("versions.")))
+    if saved["format"] == 1 and "data" not in saved:
+        free = (*free, "data")  # format 1 did not say it of single runs
     names = [name for name in new | old if name not in free]
     # repr, since a NaN is the same setting as before but not equal to it.
     if differing := [n for n in names if repr(old.get(n)) != repr(new.get(n))]:
@@ -175,53 +199,10 @@ def check_same(
         )
 
 
-def append_metrics(folder: Path, first_step: int, metrics: Series) -> None:
-    """Adds rows for the steps `first_step`, ... to metrics.csv."""
-    path = folder / METRICS
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    if not path.exists():
-        writer.writerow(["step", *metrics])
-    for step, values in enumerate(zip(*metrics.values(), strict=True), first_step):
-        writer.writerow([step, *(f"{value:.9g}" for value in values)])
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(rows.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_metrics(folder: Path, num_steps: int | None = None) -> Series:
-    """The columns of metrics.csv but `step`, each [T] (float32), or their first `num_steps` rows.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or has fewer rows.
-    """
-    path = folder / METRICS
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *rows = [*csv.reader(file)] or [[]]
-        rows = rows[:num_steps]
-        table = np.array(rows, np.float32).reshape(-1, len(header))
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if header[:1] != ["step"] or (num_steps is not None and len(rows) < num_steps):
-        raise ValueError(f"{path} is damaged: {len(rows)} rows of {header} where more were saved.")
-    return {name: table[:, i] for i, name in enumerate(header) if i > 0}
-
-
-def keep_metrics(folder: Path, num_steps: int) -> Series:
-    """Cuts metrics.csv to its first `num_steps` rows, those the checkpoint knows of; returns them.
-
-    Raises:
-        ValueError: it is damaged, or has fewer rows.
-    """
-    kept = read_metrics(folder, num_steps)
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
-    write_atomic(folder / METRICS, "".join(lines[: num_steps + 1]).encode())
-    return kept
+def _checksum(config: Mapping[str, Any]) -> str:
+    """SHA-256 of all of it but the checksum itself, whatever its order and white space."""
+    content = {name: value for name, value in config.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _version(package: str) -> str:

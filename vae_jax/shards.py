@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from vae_jax import run_folder
-from vae_jax.checkpoint import load_arrays, save_tree
+from vae_jax.checkpoint import save_tree
 from vae_jax.ledger import ledger_path
+from vae_jax.lock import locked
 from vae_jax.processes import say
+from vae_jax.snapshots import newest_arrays
 from vae_jax.sweep_folder import read_sweep
 
 Config = dict[str, Any]
@@ -30,10 +32,11 @@ def merge_shards(folders: Iterable[str | Path], out: str | Path) -> None:
     shards = _in_order(configs)
     merged = _merged(configs, shards)
     files = [_join(shards, configs, group) for group in merged["groups"]]
-    if moved := run_folder.create(Path(out), merged):
-        say(f"The older sweep in {out} is now {moved}.")
-    for number, arrays in enumerate(files):
-        save_tree(ledger_path(Path(out), number), arrays)
+    with locked(Path(out)):
+        if moved := run_folder.create(Path(out), merged):
+            say(f"The older sweep in {out} is now {moved}.")
+        for number, arrays in enumerate(files):
+            save_tree(ledger_path(Path(out), number), arrays)
 
 
 def _in_order(configs: dict[Path, Config]) -> list[Path]:
@@ -93,7 +96,7 @@ def _join(
     for start, folder in enumerate(shards):
         for number, part in enumerate(configs[folder]["groups"]):
             if _key(part) == _key(group):
-                arrays = load_arrays(ledger_path(folder, number))
+                arrays = newest_arrays(ledger_path(folder, number))[0]
                 if left := int((arrays["steps"] < configs[folder]["num_steps"]).sum()):
                     raise ValueError(f"{folder} is not finished: {left} replicas are not; resume.")
                 parts.append(arrays)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,20 +15,21 @@ from vae_jax.blocks import block_size, blocks_to_train, train_block
 from vae_jax.checks import check_count
 from vae_jax.devices import make_mesh
 from vae_jax.inputs import check_inputs
-from vae_jax.interrupts import Interrupted, interrupts
+from vae_jax.interrupts import SIGNALS, Interrupted, interrupts
 from vae_jax.ledger import Ledger, blank, ledger_path, load_ledger, save_ledger
-from vae_jax.processes import any_process, is_first, together
+from vae_jax.processes import any_process, any_signal, is_first, together
 from vae_jax.progress import Report, show_nothing, show_progress
 from vae_jax.replicas import Compiled, Problem, Row, check_noise, compile_group
 from vae_jax.results import Sweep, collect, replica
 from vae_jax.schedules import Schedule, constant
+from vae_jax.snapshots import any_kept
 from vae_jax.sweep_folder import open_sweep, sweep_config
 from vae_jax.table import Group, check_table, group_rows, product, take_shard
 
 __all__ = ["Problem", "Row", "Sweep", "check_table", "product", "replica", "sweep"]
 
 SAVE_SECONDS = 10.0
-"""A sweep is saved at the first chunk's end after this time, or after twenty times what saving
+"""A sweep is saved at the first chunk's end after this time, or after fifty times what saving
 took, and at the end of each group."""
 
 
@@ -81,7 +83,8 @@ def sweep(
             schedule that does not end at its target, data that do not fit, a single replica
             that does not fit into memory, or a `run_dir` that is not what is to be resumed.
         FileNotFoundError: there is nothing to resume.
-        Interrupted: after Ctrl-C, once the running chunk is finished and saved.
+        BlockingIOError: another process is training in `run_dir`.
+        Interrupted: after Ctrl-C or SIGTERM, once the running chunk is finished and saved.
     """
     check_count("num_steps", num_steps)
     check_count("chunk_steps", chunk_steps)
@@ -93,12 +96,15 @@ def sweep(
         check_noise(group.problem, rows[group.indices[0]]["std"])
     folder = None if run_dir is None else Path(run_dir)
     config = sweep_config(rows, groups, schedule, num_steps, data, shard, settings)
-    open_sweep(folder, resume, config)
     mesh = make_mesh() if mesh is None else mesh
     run = _Run(rows, schedule, num_steps, chunk_steps, mesh, memory, folder, resume)
     show = show_progress if progress and is_first() else show_nothing
     ledgers: list[Ledger] = []
-    with together(), interrupts() as interrupted, show(num_steps * len(rows), 0, "sweep") as report:
+    with ExitStack() as stack:
+        open_sweep(stack, folder, resume, config)
+        interrupted = stack.enter_context(interrupts())
+        report = stack.enter_context(show(num_steps * len(rows), 0, "sweep"))
+        stack.enter_context(together())
         for number, (group, inputs) in enumerate(zip(groups, checked, strict=True)):
             before = sum(int(ledger.steps.sum()) for ledger in ledgers)
             ledgers.append(_train(run, number, group, inputs, before, report, interrupted))
@@ -112,7 +118,7 @@ def _train(
     data: Any,
     before: int,
     report: Report,
-    interrupted: Callable[[], bool],
+    interrupted: Callable[[], int],
 ) -> Ledger:
     """The group's ledger, once what was left to train of it is trained and saved."""
     rows = [run.rows[index] for index in group.indices]
@@ -125,20 +131,20 @@ def _train(
     def save() -> None:
         began = time.monotonic()
         save_ledger(run.folder, number, ledger)
-        saved[:] = time.monotonic(), max(SAVE_SECONDS, 20 * (time.monotonic() - began))
+        saved[:] = time.monotonic(), max(SAVE_SECONDS, 50 * (time.monotonic() - began))
 
     def after_chunk(
         others: int, size: int, step: int, metrics: Any, enter: Callable[[], None]
     ) -> None:
         report(others + step * size, metrics)
         due = run.folder is not None and time.monotonic() - saved[0] > saved[1]
-        stop, due = any_process(interrupted(), due)
+        stop, [due] = any_signal(interrupted(), SIGNALS), any_process(due)
         if run.folder and (stop or due):
             enter()
             save()
         if stop:
-            any_process(stop)  # nobody leaves, and is missed, before the first has written
-            raise Interrupted(others + step * size, run.folder)
+            any_process(True)  # nobody leaves, and is missed, before the first has written
+            raise Interrupted(others + step * size, run.folder, stop)
 
     for places in blocks_to_train(ledger, run.num_steps):
         others = before + int(ledger.steps.sum() - ledger.steps[places].sum())
@@ -155,7 +161,7 @@ def _ledger(run: _Run, number: int, group: Group, compiled: Compiled) -> Ledger:
     length, count = min(run.chunk_steps, run.num_steps), len(group.indices)
     latent_dim = group.problem.vae.prior.latent_dim
     ledger = None
-    if run.folder and run.resume and ledger_path(run.folder, number).is_file():
+    if run.folder and run.resume and any_kept(ledger_path(run.folder, number)):
         path = ledger_path(run.folder, number)
         ledger = load_ledger(path, count, run.num_steps, shapes, latent_dim)
         if (ledger.steps == run.num_steps).all():

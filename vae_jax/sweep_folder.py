@@ -1,16 +1,16 @@
 """The folder of a sweep: config.json says what is trained, a file for each group holds how far."""
 
-import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from vae_jax import run_folder
-from vae_jax.ledger import is_key
+from vae_jax.checkpoint import fingerprint
+from vae_jax.lock import locked
 from vae_jax.processes import on_first, say
 from vae_jax.replicas import Row
 from vae_jax.run_folder import objective_name
@@ -42,7 +42,7 @@ def sweep_config(
         "num_rows": len(rows),
         "schedule": schedule.__name__,
         "shard": None if shard is None else {"number": shard[0], "count": shard[1]},
-        "data": _digest(data),
+        "data": fingerprint(data),
         "settings": dict(settings or {}),
         "groups": [
             {
@@ -59,8 +59,9 @@ def sweep_config(
     }
 
 
-def open_sweep(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
-    """Makes or reopens the folder; refuses one that does not fit.
+def open_sweep(stack: ExitStack, folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
+    """Makes or reopens the folder, which is this process's until `stack` is closed; refuses one
+    that does not fit.
 
     Raises:
         TypeError, ValueError, FileNotFoundError, OSError: as `run_folder.create`, `check_same`.
@@ -68,15 +69,16 @@ def open_sweep(folder: Path | None, resume: bool, config: dict[str, Any]) -> Non
     if folder is None:
         if resume:
             raise ValueError("To resume, name the run_dir of the sweep that was stopped.")
-    elif resume:
+        return
+    if resume:
         run_folder.check_same(folder, config, free=())
-    else:
-        on_first(lambda: _create(folder, config))
 
+    def begin() -> None:
+        stack.enter_context(locked(folder))
+        if not resume and (moved := run_folder.create(folder, config)):
+            say(f"The older sweep in {folder} is now {moved}.")
 
-def _create(folder: Path, config: dict[str, Any]) -> None:
-    if moved := run_folder.create(folder, config):
-        say(f"The older sweep in {folder} is now {moved}.")
+    on_first(begin)
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
@@ -108,15 +110,3 @@ def _plain(value: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _digest(data: Any) -> str | None:
-    """A fingerprint of the data's arrays, or None if there are none."""
-    digest, leaves = hashlib.sha256(), jax.tree.leaves(data)
-    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray | jax.Array)]
-    arrays = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in arrays]
-    for leaf in arrays:
-        array = np.ascontiguousarray(np.asarray(leaf))
-        digest.update(f"{array.dtype} {array.shape};".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest() if arrays else None
