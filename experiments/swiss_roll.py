@@ -50,16 +50,26 @@ class Settings:
     likelihood: str = "squared_error"
     """squared_error, normal (noise learned), "normal(std=0.07)", "student_t(df=3)" or any other of
     vae_jax.likelihoods over real numbers; scales in units of the data."""
+    clip: float | None = None
+    """Largest norm of the gradient; a larger one is scaled down to it. Default: no bound."""
+    bound_logvar: float | None = None
+    """Keeps the encoder's logvar smoothly within plus and minus this. Default: no bound."""
     seed: int = 0
     """Seed of the one key that everything random comes from."""
     out: Path = Path("results/swiss_roll")
     """Folder of the run. An older run in it is moved aside, unless it is resumed."""
     resume: bool = False
     """Go on with the run in the folder, to the same result as if it had never stopped."""
+    debug: bool = False
+    """If numbers break, run that step again under jax's NaN checks."""
+    check_determinism: bool = False
+    """Run the first chunk twice and compare the bits."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard, too, to OUT/tensorboard."""
 
     def kept(self) -> dict[str, Any]:
         """What must be the same on resuming."""
-        free = ("steps", "out", "resume")
+        free = ("steps", "out", "resume", "debug", "check_determinism", "tensorboard")
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
 
 
@@ -67,8 +77,12 @@ def build(settings: Settings) -> tuple[vj.VAE, Any, float]:
     """The VAE, its loss and its beta."""
     hidden = (settings.hidden_dim,) * check_count("depth", settings.depth, 0)
     likelihood = vj.from_text(settings.likelihood)
+    encoder: Any = vj.MLPEncoder(settings.latent_dim, hidden)
+    if settings.bound_logvar is not None:
+        bound = check_positive("bound_logvar", settings.bound_logvar)
+        encoder = vj.BoundedEncoder(encoder, -bound, bound)
     vae = vj.build_vae(
-        vj.MLPEncoder(settings.latent_dim, hidden),
+        encoder,
         vj.MLPDecoder(2 * getattr(likelihood, "num_params", 1), hidden),
         likelihood=likelihood,
         prior=vj.standard_normal(settings.latent_dim),
@@ -78,6 +92,15 @@ def build(settings: Settings) -> tuple[vj.VAE, Any, float]:
     loss_fn = vj.make_teaching(vae) if teaching else vj.make_elbo(vae)
     beta = settings.beta if settings.beta is not None else (0.01 if teaching else 1.0)
     return vae, loss_fn, beta
+
+
+def optimiser(settings: Settings) -> optax.GradientTransformation:
+    """The optimiser that the flags name, its gradients clipped if they say so."""
+    rate = check_positive("learning_rate", settings.learning_rate)
+    chosen = OPTIMIZERS[settings.optimizer](rate)
+    if settings.clip is None:
+        return chosen
+    return optax.chain(optax.clip_by_global_norm(check_positive("clip", settings.clip)), chosen)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -141,7 +164,7 @@ def summarise(fitted: vj.Fit, arrays: dict[str, Any]) -> dict[str, Any]:
 
 def main(settings: Settings) -> None:
     started = time.perf_counter()
-    check_positive("learning_rate", settings.learning_rate)
+    optimizer = optimiser(settings)
     check_seed(settings.seed)
     vae, loss_fn, beta = build(settings)
     rng_train, rng_pictures = jax.random.split(jax.random.key(settings.seed))
@@ -150,10 +173,12 @@ def main(settings: Settings) -> None:
         shapes = jax.eval_shape(vae.init, rng_train)
         drawn = pool.submit(lambda: pictures.lower(vae, shapes, rng_pictures).compile(RUNS_ONCE))
         fitted = vj.fit(
-            vae, loss_fn, OPTIMIZERS[settings.optimizer](settings.learning_rate), None, rng_train,
+            vae, loss_fn, optimizer, None, rng_train,
             batch_fn=vj.swiss_roll_batches(settings.batch_size), num_steps=settings.steps,
             beta=beta, run_dir=settings.out, resume=settings.resume, settings=settings.kept(),
             chunk_steps=-(-settings.steps // 10), on_chunk=keep_evolution(vae, evolution),
+            debug=settings.debug, check_determinism=settings.check_determinism,
+            log=vj.tensorboard_log(settings.out / "tensorboard") if settings.tensorboard else None,
         )  # fmt: skip
         arrays = jax.device_get(drawn.result()(fitted.state.params, rng_pictures))
         grids, steps = read_evolution(evolution, settings.steps)

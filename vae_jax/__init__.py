@@ -39,6 +39,7 @@ from vae_jax.expost import aggregate_codes, fit_flow, fit_mixture
 from vae_jax.fit import Fit, fit
 from vae_jax.gaussian import kl_standard_normal, normal_log_prob, reparameterize
 from vae_jax.interrupts import Interrupted
+from vae_jax.keeper import NotSaved
 from vae_jax.likelihoods import (
     Likelihood,
     bernoulli,
@@ -55,7 +56,14 @@ from vae_jax.likelihoods import (
 )
 from vae_jax.marginal import Marginal, log_marginal
 from vae_jax.model import VAE, build_vae
-from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Network
+from vae_jax.networks import (
+    BoundedEncoder,
+    ConvDecoder,
+    ConvEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    Network,
+)
 from vae_jax.numerics import log_mean_exp
 from vae_jax.objectives import (
     add_critic,
@@ -98,13 +106,15 @@ from vae_jax.shards import merge_shards
 from vae_jax.spec import from_text, to_text
 from vae_jax.sweep import sweep
 from vae_jax.table import product
+from vae_jax.tensorboard import tensorboard_log
 from vae_jax.testbed import linear_gaussian, quadrature
 from vae_jax.train import TrainState, init_train_state, replicate, train_scan, train_step
-from vae_jax.train_stream import train_stream
+from vae_jax.train_stream import chunk_batches, train_stream
 from vae_jax.walks import interpolate, traverse
 
 __all__ = [
     "VAE",
+    "BoundedEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "Course",
@@ -118,6 +128,7 @@ __all__ = [
     "MLPEncoder",
     "Marginal",
     "Network",
+    "NotSaved",
     "Posterior",
     "Prior",
     "Problem",
@@ -136,6 +147,7 @@ __all__ = [
     "bits_per_dim",
     "build_vae",
     "categorical",
+    "chunk_batches",
     "codebook",
     "codes",
     "continuous_bernoulli",
@@ -210,6 +222,7 @@ __all__ = [
     "swiss_roll",
     "swiss_roll_batches",
     "teaching_std",
+    "tensorboard_log",
     "to_text",
     "train_epochs",
     "train_scan",

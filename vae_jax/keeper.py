@@ -130,10 +130,12 @@ class Keeper:
             warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _lost(self, step: int, error: OSError) -> str:
-        kept = f"that of step {self.saved_step}" if self.saved_step is not None else "none"
+        kept = "There is no checkpoint there yet."
+        if self.saved_step is not None:
+            kept = f"The last good checkpoint there is that of step {self.saved_step}."
         return (
-            f"The state after step {step} could not be saved in {self.folder}: {error}. The last "
-            f"good checkpoint there is {kept}. The state is this error's attribute `state`."
+            f"The state after step {step} could not be saved in {self.folder}: {error}. "
+            f"{kept} The state is this error's attribute `state`."
         )
 
     def _write(self, arrays: Arrays | None, step: int) -> None:

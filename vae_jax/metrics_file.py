@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.checkpoint import write_atomic
+from vae_jax.checkpoint import naming, write_atomic
 
 METRICS = "metrics.csv"
 
@@ -45,7 +45,7 @@ def append_text(path: Path, size: int, text: str, *, flush: bool = True) -> int:
         OSError: it cannot be written, or is shorter; FileNotFoundError where it was and is gone.
     """
     content = text.encode()
-    with open(path, "r+b" if size else "wb") as file:
+    with naming(path), open(path, "r+b" if size else "wb") as file:
         if (found := os.fstat(file.fileno()).st_size) < size:
             raise OSError(f"{path} was cut: it has {found} bytes of {size} that were written.")
         file.truncate(size)

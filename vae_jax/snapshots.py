@@ -5,7 +5,6 @@ the good one before it.
 """
 
 import itertools
-import itertools
 import os
 import warnings
 from pathlib import Path

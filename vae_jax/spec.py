@@ -16,6 +16,7 @@ from vae_jax.model import VAE, build_vae
 PARTS: dict[str, Any] = {
     "ConvEncoder": networks.ConvEncoder,
     "ConvDecoder": networks.ConvDecoder,
+    "BoundedEncoder": networks.BoundedEncoder,
     "MLPEncoder": networks.MLPEncoder,
     "MLPDecoder": networks.MLPDecoder,
     **{name: getattr(likelihoods, name) for name in likelihoods.__all__},
@@ -34,10 +35,14 @@ def to_text(part: Any) -> str | None:
     names = {id(function): name for name, function in networks.ACTIVATIONS.items()}
     fields = [f.name for f in dataclasses.fields(part) if f.name not in ("parent", "name")]
     values = {name: getattr(part, name) for name in fields}
-    if id(values["activation"]) not in names:
+    texts = {name: repr(value) for name, value in values.items()}
+    if "activation" in values:
+        texts["activation"] = names.get(id(values["activation"]), "")
+    if "encoder" in values:
+        texts["encoder"] = to_text(values["encoder"]) or ""
+    if not all(texts.values()):
         return None
-    values["activation"] = names[id(values["activation"])]
-    arguments = [f"{k}={v if k == 'activation' else repr(v)}" for k, v in values.items()]
+    arguments = [f"{name}={text}" for name, text in texts.items()]
     return f"{type(part).__name__}({', '.join(arguments)})"
 
 
@@ -115,6 +120,8 @@ def _called(text: str) -> str:
 def _literal(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Name) and node.id in networks.ACTIVATIONS:
         return networks.ACTIVATIONS[node.id]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Encoder"):
+        return from_text(ast.unparse(node))
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:

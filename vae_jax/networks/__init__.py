@@ -1,5 +1,6 @@
 """Encoders and decoders: Flax modules, and the record that lets any other function be one."""
 
+from vae_jax.networks.bounded import BoundedEncoder
 from vae_jax.networks.conv import ConvDecoder, ConvEncoder
 from vae_jax.networks.layers import SPREAD, Activation, apply_layers, init_layers
 from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
@@ -9,6 +10,7 @@ __all__ = [
     "ACTIVATIONS",
     "SPREAD",
     "Activation",
+    "BoundedEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "MLPDecoder",
