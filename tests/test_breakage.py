@@ -101,6 +101,8 @@ def test_tensorboard_gets_every_metric(tmp_path):
     log = vae_jax.tensorboard_log(tmp_path / "board")
     assert not (tmp_path / "board").exists()
     log(10, {"loss": 1.5})
+    time.sleep(1.1)
+    log(20, {"loss": 1.0})
     [events] = (tmp_path / "board").iterdir()
     for _ in range(50):  # a thread of tensorboardX writes it
         if b"loss" in events.read_bytes():

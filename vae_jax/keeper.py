@@ -4,6 +4,7 @@ What fails (a full disk, a folder that is gone) is said once and tried again at 
 end, while training goes on: only an end that cannot be saved is an error.
 """
 
+import hashlib
 import time
 import warnings
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae_jax import run_folder
 from vae_jax.checkpoint import host_arrays
-from vae_jax.metrics_file import METRICS, Series, append_text, rows_text
+from vae_jax.metrics_file import METRICS, METRICS_SUM, Series, append_text, rows_text
 from vae_jax.run_folder import CHECKPOINT, CONFIG
 from vae_jax.snapshots import Arrays, keep_arrays
 from vae_jax.train import TrainState
@@ -54,7 +57,8 @@ class Keeper:
         self._parts = list(history)  # one for each chunk, in order; the thread only reads
         self._written = len(history)  # of them, in the file
         self._rows = sum(_length(part) for part in history)
-        self._size = (folder / METRICS).stat().st_size if history else 0
+        before = (folder / METRICS).read_bytes() if history else b""
+        self._size, self._digest = len(before), hashlib.sha256(before)
         self.saved_step: int | None = self._rows if history else None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vae_jax keeper")
         self._job: Future[None] | None = None
@@ -145,10 +149,12 @@ class Keeper:
         path = self.folder / METRICS
         if self._written and _size(path) < self._size:  # removed or cut: what was there is known
             self._written = self._rows = self._size = 0
+            self._digest = hashlib.sha256()
             self._notes.append(f"{path} was removed or cut during the run; it is written anew.")
         fresh = parts[self._written :]
         text = "".join(_texts(self._rows + 1, fresh))
         self._size = append_text(path, self._size, text, flush=arrays is not None)
+        self._digest.update(text.encode())
         self._written = len(parts)
         self._rows += sum(_length(part) for part in fresh)
         if arrays is None:
@@ -156,7 +162,8 @@ class Keeper:
         if not (self.folder / CONFIG).is_file():
             run_folder.save_config(self.folder, self._config)
             self._notes.append(f"{self.folder / CONFIG} was removed during the run; written anew.")
-        keep_arrays(self.folder / CHECKPOINT, arrays)
+        checksum = np.frombuffer(self._digest.digest(), np.uint8)
+        keep_arrays(self.folder / CHECKPOINT, arrays | {METRICS_SUM: checksum})
         self.saved_step = step
         self._saved = time.monotonic()
         self._pause = max(SAVE_SECONDS, 50 * (self._saved - began)) if SAVE_SECONDS > 0 else -1.0

@@ -1,6 +1,7 @@
 """metrics.csv: a row for each step, appended as training goes on."""
 
 import csv
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from vae_jax.checkpoint import naming, write_atomic
 
 METRICS = "metrics.csv"
+METRICS_SUM = "metrics_sha256"
+"""The name under which a checkpoint keeps the checksum of the rows that lead to it."""
 
 Series = dict[str, np.ndarray[Any, Any]]
 
@@ -79,6 +82,27 @@ def read_metrics(folder: Path, num_steps: int | None = None) -> Series:
     return {name: table[:, i] for i, name in enumerate(header) if i > 0}
 
 
+def checked_metrics(folder: Path, num_steps: int, checksum: Any) -> Series:
+    """The first `num_steps` rows of metrics.csv as `read_metrics` has them, if their bytes have
+    this SHA-256 ([32], uint8; None where it is not known).
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_metrics`, or other bytes than were saved.
+    """
+    found = read_metrics(folder, num_steps)
+    path = folder / METRICS
+    digest = hashlib.sha256(b"".join(_first_lines(path, num_steps + 1))).digest()
+    if checksum is not None and bytes(checksum) != digest:
+        raise ValueError(
+            f"{path} is damaged: its first {num_steps} rows are not those that were saved."
+        )
+    return found
+
+
+def _first_lines(path: Path, count: int) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)[:count]
+
+
 def keep_metrics(folder: Path, num_steps: int) -> Series:
     """Cuts metrics.csv to its first `num_steps` rows, those the checkpoint knows of; returns them.
 
@@ -86,6 +110,6 @@ def keep_metrics(folder: Path, num_steps: int) -> Series:
         ValueError: it is damaged, or has fewer rows.
     """
     kept = read_metrics(folder, num_steps)
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
-    write_atomic(folder / METRICS, "".join(lines[: num_steps + 1]).encode())
+    path = folder / METRICS
+    write_atomic(path, b"".join(_first_lines(path, num_steps + 1)))
     return kept

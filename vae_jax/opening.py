@@ -15,7 +15,7 @@ from vae_jax.checkpoint import fingerprint, fit_tree
 from vae_jax.devices import everywhere
 from vae_jax.keeper import saved_part
 from vae_jax.lock import locked
-from vae_jax.metrics_file import METRICS, Series, keep_metrics, read_metrics
+from vae_jax.metrics_file import METRICS, METRICS_SUM, Series, checked_metrics, keep_metrics
 from vae_jax.model import VAE
 from vae_jax.processes import on_first, say
 from vae_jax.run_folder import CHECKPOINT
@@ -88,6 +88,17 @@ def open_run(
     on_first(begin)
 
 
+def read_history(folder: Path) -> Series:
+    """The metrics [T] of the steps that the newest sound checkpoint in `folder` stands at.
+
+    Raises:
+        ValueError, OSError: a file is damaged, missing or cannot be read. Checkpoints of format 1
+            hold no checksum of the metrics.
+    """
+    arrays, _ = newest_arrays(folder / CHECKPOINT)
+    return checked_metrics(folder, int(arrays["step"]), arrays.get(METRICS_SUM))
+
+
 def restore(
     folder: Path | None, shapes: TrainState, config: Mapping[str, Any], mesh: Mesh | None
 ) -> Stand:
@@ -114,7 +125,7 @@ def restore(
             f"{folder} stands at step {stand.step}, past num_steps {config['num_steps']}; "
             f"ask for at least as many."
         )
-    history = read_metrics(folder, stand.step)
+    history = checked_metrics(folder, stand.step, arrays.get(METRICS_SUM))
     on_first(lambda: keep_metrics(folder, stand.step))
     on_first(lambda: run_folder.save_config(folder, config))
     return stand._replace(history=[history] if stand.step else [])

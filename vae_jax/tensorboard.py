@@ -1,8 +1,10 @@
 """Metrics for TensorBoard, through tensorboardX (`pip install 'vae-jax[tensorboard]'`)."""
 
+import atexit
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def tensorboard_log(folder: str | Path) -> Callable[[int, Mapping[str, float]], None]:
@@ -17,13 +19,17 @@ def tensorboard_log(folder: str | Path) -> Callable[[int, Mapping[str, float]], 
         raise ImportError(
             "tensorboard_log needs tensorboardX: pip install 'vae-jax[tensorboard]'."
         ) from error
-    # Made when first needed: a new run finds its folder empty, and moves an older one aside.
-    writer_of = functools.cache(lambda: SummaryWriter(str(folder)))
+
+    @functools.cache
+    def writer_of() -> Any:
+        """Made when first needed: a new run must find its folder empty, or an older run there."""
+        writer = SummaryWriter(str(folder), flush_secs=1)
+        atexit.register(writer.close)  # it has a queue of its own
+        return writer
 
     def log(step: int, metrics: Mapping[str, float]) -> None:
         writer = writer_of()
         for name, value in metrics.items():
             writer.add_scalar(name, value, step)
-        writer.flush()
 
     return log
