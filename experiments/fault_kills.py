@@ -69,7 +69,10 @@ def _kill(context: Any, folder: Path, name: str, kills: int, rng: np.random.Gene
         for _ in range(TRIES):
             before = _changed(place / file)
             process = _start(context, name, place, cache)
-            process.join(rng.uniform(0, 1.1 * whole_time) if killed < kills else None)
+            if killed % 2:  # every other kill comes after this process has saved
+                while process.exitcode is None and _changed(place / file) == before:
+                    process.join(0.005)
+            process.join(rng.uniform(0, whole_time) if killed < kills else None)
             if process.exitcode is None:
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()

@@ -1,8 +1,10 @@
 """The small runs that `faults` kills and damages; it must not compute anything on import."""
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -47,23 +49,22 @@ def _adam() -> optax.GradientTransformation:
 
 def fit_once(folder: Path, resume: bool, steps: int = STEPS, data: Any = None) -> vj.Fit:
     """A run that saves after every chunk that it can."""
-    keeper.SAVE_SECONDS = -1.0
     problem, optimizer = build(), _adam()
-    return vj.fit(
-        problem.vae, problem.loss_fn, optimizer, rows() if data is None else data,
-        jax.random.key(3), batch_fn=problem.batch_fn, num_steps=steps, chunk_steps=CHUNK,
-        run_dir=folder, resume=resume, progress=False,
-    )  # fmt: skip
+    with mock.patch.object(keeper, "SAVE_SECONDS", -1.0):
+        return vj.fit(
+            problem.vae, problem.loss_fn, optimizer, rows() if data is None else data,
+            jax.random.key(3), batch_fn=problem.batch_fn, num_steps=steps, chunk_steps=CHUNK,
+            run_dir=folder, resume=resume, progress=False,
+        )  # fmt: skip
 
 
 def sweep_once(folder: Path, resume: bool) -> Any:
-    import importlib
-
-    importlib.import_module("vae_jax.sweep").SAVE_SECONDS = -1.0  # type: ignore[attr-defined]
-    return sweep(
-        build, TABLE, rows(), num_steps=SWEEP_STEPS, chunk_steps=CHUNK, run_dir=folder,
-        resume=resume, progress=False,
-    )  # fmt: skip
+    """A sweep of three replicas that saves after every chunk."""
+    with mock.patch.object(sys.modules["vae_jax.sweep"], "SAVE_SECONDS", -1.0):
+        return sweep(
+            build, TABLE, rows(), num_steps=SWEEP_STEPS, chunk_steps=CHUNK, run_dir=folder,
+            resume=resume, progress=False,
+        )  # fmt: skip
 
 
 def begun(folder: Path) -> bool:

@@ -19,6 +19,9 @@ from experiments.fault_report import Outcome, markdown
 from vae_jax.checkpoint import write_atomic
 from vae_jax.checks import check_count, check_seed
 
+MEMORY = Path("/dev/shm")
+"""Where there is one: files that are read once each need no disk."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -52,12 +55,15 @@ def main(settings: Settings) -> None:
         folder = Path(scratch)
         keep_programs(folder / "cache")
         outcomes += fault_kills.kill_runs(folder / "kills", settings.kills, settings.seed)
-        outcomes += fault_files.damage(
-            folder / "files", settings.flips, settings.cuts, settings.seed
-        )
-        outcomes += fault_inputs.malformed(folder / "inputs", settings.inputs, settings.seed)
         if settings.disks:
             outcomes += fault_disks.fail_writes(folder / "disks")
+        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as quick:
+            outcomes += fault_files.damage(
+                Path(quick) / "files", settings.flips, settings.cuts, settings.seed
+            )
+            outcomes += fault_inputs.malformed(
+                Path(quick) / "inputs", settings.inputs, settings.seed
+            )
     machine = f"{os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}"
     head = (
         f"{datetime.date.today().isoformat()}, {machine}, seed {settings.seed}, "
