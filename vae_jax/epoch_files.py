@@ -1,9 +1,11 @@
 """The folder of a training by epochs: a run, and beside it all replicas as they stand."""
 
+import contextlib
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +13,13 @@ import jax
 import numpy as np
 
 from vae_jax import run_folder
-from vae_jax.checkpoint import load_tree, save_tree, write_atomic
+from vae_jax.checkpoint import write_atomic
 from vae_jax.epoch_programs import Programs
+from vae_jax.lock import locked
 from vae_jax.model import VAE
 from vae_jax.patience import Course, Numbers
 from vae_jax.run_folder import CHECKPOINT
+from vae_jax.snapshots import any_kept, load_kept, save_kept
 from vae_jax.spec import describe
 from vae_jax.train import TrainState
 from vae_jax.types import LossFn, Params
@@ -56,15 +60,21 @@ def make_config(
     }
 
 
-def open_folder(folder: Path | None, resume: bool, config: dict[str, Any]) -> None:
-    """Makes or reopens the run folder; refuses one that does not fit, before any compiling."""
+@contextlib.contextmanager
+def open_folder(folder: Path | None, resume: bool, config: dict[str, Any]) -> Iterator[None]:
+    """Makes or reopens the run folder, which is this process's until the end; refuses one that
+    does not fit, before any compiling."""
     if folder is None:
         if resume:
             raise ValueError("To resume, name the run_dir of the run that was stopped.")
-    elif resume:
+        yield
+        return
+    if resume:
         run_folder.check_same(folder, config)
-    elif moved := run_folder.create(folder, config):
-        print(f"The older run in {folder} is now {moved}.")
+    with locked(folder):
+        if not resume and (moved := run_folder.create(folder, config)):
+            print(f"The older run in {folder} is now {moved}.")
+        yield
 
 
 def _tree(progress: Progress) -> dict[str, Any]:
@@ -76,9 +86,9 @@ def _tree(progress: Progress) -> dict[str, Any]:
 
 def restore(folder: Path | None, resume: bool, progress: Progress, programs: Programs) -> Progress:
     """The progress that the folder's checkpoint holds, or the first one if there is none yet."""
-    if folder is None or not resume or not (folder / CHECKPOINT).is_file():
+    if folder is None or not resume or not any_kept(folder / CHECKPOINT):
         return progress
-    found = load_tree(folder / CHECKPOINT, _tree(progress))["replicas"]
+    found = load_kept(folder / CHECKPOINT, _tree(progress))["replicas"]
     places = {n: jax.device_put(found[n], programs.sharding) for n in ("params", "opt_state")}
     state = dataclasses.replace(
         progress.state, **places, step=jax.device_put(found["step"], programs.sharding)
@@ -91,12 +101,25 @@ def restore(folder: Path | None, resume: bool, progress: Progress, programs: Pro
     return Progress(state, best, history, sums)
 
 
+def save_or_warn(
+    folder: Path, progress: Progress, seeds: Numbers, best_epochs: Numbers, done: int
+) -> None:
+    """`save`, but what cannot be written is warned of: training goes on, and tries again."""
+    try:
+        save(folder, progress, seeds, best_epochs, done)
+    except OSError as error:
+        warnings.warn(
+            f"Could not write to {folder}: {error}. Training goes on, and this is tried again.",
+            RuntimeWarning, stacklevel=3,
+        )  # fmt: skip
+
+
 def save(folder: Path, progress: Progress, seeds: Numbers, best_epochs: Numbers, done: int) -> None:
     """The checkpoint after `done` epochs, with the parameters of the best replica as those of the
     run, and the history as a table."""
     best = best_replica(progress.history["validation"], best_epochs)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[best], progress.best)
-    save_tree(folder / CHECKPOINT, {"params": params, **_tree(progress)})
+    save_kept(folder / CHECKPOINT, {"params": params, **_tree(progress)})
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(["epoch", "seed", *progress.history])

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from vae_jax.checks import check_count, check_seed
-from vae_jax.epoch_files import Progress, make_config, open_folder, restore, save
+from vae_jax.epoch_files import Progress, make_config, open_folder, restore, save, save_or_warn
 from vae_jax.epoch_programs import Programs, make_programs, scheduled
 from vae_jax.interrupts import Interrupted, interrupts
 from vae_jax.model import VAE, batch_size, check_batch
@@ -89,7 +89,7 @@ def train_epochs(
         TypeError, ValueError: data, settings or folder are not as they must be.
         FileNotFoundError: there is nothing to resume in `run_dir`.
         FloatingPointError: the bound of every replica has stopped being finite.
-        Interrupted: after Ctrl-C, once the running chunk is finished and saved.
+        Interrupted: after Ctrl-C or SIGTERM, once the running chunk is finished and saved.
     """
     check_course(course)
     if not seeds:
@@ -99,7 +99,7 @@ def train_epochs(
         raise ValueError(f"The batch size is {rows}, the data has only {batch_size(data)} rows.")
     check_batch(vae, validation)
     folder = None if run_dir is None else Path(run_dir)
-    open_folder(folder, resume, make_config(vae, loss_fn, course, seeds, steps, settings))
+    config = make_config(vae, loss_fn, course, seeds, steps, settings)
     schedule = scheduled(course, course.num_epochs * steps)
     programs = make_programs(vae.init, loss_fn, optimizer, batch_fn, schedule, rows, len(seeds))
     data, validation = jax.tree.map(jnp.asarray, (data, validation))
@@ -107,8 +107,9 @@ def train_epochs(
     setting = Setting(
         programs, data, validation, numbers, course, rows, steps, first_judged(course, steps)
     )
-    progress = restore(folder, resume, _first(loss_fn, setting), programs)
-    progress, speed = _loop(setting, progress, folder, on_epoch)
+    with open_folder(folder, resume, config):
+        progress = restore(folder, resume, _first(loss_fn, setting), programs)
+        progress, speed = _loop(setting, progress, folder, on_epoch)
     done, found = _so_far(setting, progress)
     history = {name: values[:, :done] for name, values in progress.history.items()}
     return Epochs(progress.best, history, found.best + 1, speed * rows * len(seeds))
@@ -135,12 +136,14 @@ def _loop(
                     on_epoch(epoch + 1, {n: v[:, epoch] for n, v in progress.history.items()}, rate)
             stop = interrupted()
             late = time.monotonic() - saved > SAVE_SECONDS
-            if folder and (stop or late or _ended(setting, progress)):
+            ended = _ended(setting, progress)
+            if folder and (stop or late or ended):
                 done_epochs, found = _so_far(setting, progress)
-                save(folder, progress, setting.seeds, found.best, done_epochs)
+                write = save if stop or ended else save_or_warn
+                write(folder, progress, setting.seeds, found.best, done_epochs)
                 saved = time.monotonic()
             if stop:
-                raise Interrupted(int(state.step[0]), folder)
+                raise Interrupted(int(state.step[0]), folder, stop)
     return progress, done / max(seconds, 1e-9)
 
 
