@@ -1,6 +1,7 @@
 """Numbers that break: where, in which tensor, on which rows; and what keeps them from it."""
 
 import math
+import re
 import time
 
 import chex
@@ -62,6 +63,25 @@ def test_a_gradient_that_breaks_under_a_finite_loss_is_named(overflowing):
     assert isinstance(error.__cause__, FloatingPointError)
     for advice in ("Scale the data", "learning rate", "clip", "BoundedEncoder"):
         assert advice in str(error)
+
+
+def test_parameters_that_break_at_a_chunks_end_are_seen(overflowing):
+    """In chunks of one step the terms of step 1 are finite; what follows from them is not."""
+    error = message_of(overflowing, chunk_steps=1)
+    assert "The parameter decoder/layers/out/bias stopped being finite by step 1" in str(error)
+
+
+def test_what_noise_breaks_is_found_at_the_same_step(tiny):
+    """The second look draws what the run drew: the same step, by the key of that step."""
+
+    def loss_fn(params, rng, x, beta):
+        loss, metrics = tiny.loss_fn(params, rng, x, beta)
+        loss += jnp.where(jax.random.uniform(rng) < 0.15, jnp.nan, 0.0)
+        return loss, metrics | {"loss": loss}
+
+    text = str(message_of(tiny._replace(loss_fn=loss_fn)))
+    step = re.search(r"stopped being finite at step (\d+)", text)[1]
+    assert f"Run again, step {step} broke first, at the loss" in text
 
 
 def test_without_debug_there_is_no_second_look(overflowing, monkeypatch):

@@ -95,6 +95,15 @@ def test_a_file_system_without_hard_links_keeps_two_as_well(tmp_path, monkeypatc
     assert len(contents(tmp_path)) == 2
 
 
+def test_more_than_two_can_be_kept(tmp_path, monkeypatch):
+    """Each becomes the one before."""
+    monkeypatch.setattr(snapshots, "KEPT", 3)
+    for value in range(5):
+        snapshots.save_kept(tmp_path / "a.x", {"step": np.int32(value)})
+    names = ("a.x", "a.1.x", "a.2.x")
+    assert [step_of(tmp_path / name) for name in names] == [4, 3, 2]
+
+
 def test_a_run_of_format_1_loads_and_goes_on(tiny, whole, tmp_path):
     """Written by an earlier version of the package, and kept as it was; it becomes format 2."""
     folder = shutil.copytree(GOLDEN / "format-1", tmp_path / "run")
@@ -126,7 +135,7 @@ class Disk:
         if self.full and mode != "r":
             with builtins.open(path, mode, **options) as file:
                 file.seek(0, 2)
-                file.write(b"half")
+                file.write(b"half" * 5000)
             raise OSError(self.error, "No space left on device")
         return builtins.open(path, mode, **options)
 
