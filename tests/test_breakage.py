@@ -48,8 +48,8 @@ def overflowing(tiny):
 
     def loss_fn(params, rng, x, beta):
         loss, metrics = tiny.loss_fn(params, rng, x, beta)
-        bias = params["decoder"]["layers"]["out"]["bias"]
-        hit = jnp.sqrt(jnp.sum((bias - jax.lax.stop_gradient(bias)) ** 2))
+        bias = params["decoder"]["layers"]["out"]["bias"][0]
+        hit = jnp.sqrt((bias - jax.lax.stop_gradient(bias)) ** 2)
         return loss + hit, metrics | {"loss": loss + hit}
 
     return tiny._replace(loss_fn=loss_fn)
