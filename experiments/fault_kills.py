@@ -2,6 +2,7 @@
 computed nothing: XLA does not survive a fork, but has not been started there.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -74,15 +75,16 @@ def _kill(context: Any, folder: Path, name: str, kills: int, rng: np.random.Gene
                     process.join(0.005)
             process.join(rng.uniform(0, whole_time) if killed < kills else None)
             if process.exitcode is None:
-                os.kill(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(process.pid, signal.SIGKILL)
                 process.join()
-                trained += _changed(place / file) > before
+            if process.exitcode == -signal.SIGKILL:
                 killed += 1
-            elif process.exitcode:
+                trained += _changed(place / file) > before
+                continue
+            if process.exitcode:
                 said = f"{place.name} ended with exit code {process.exitcode}"
-                break
-            else:
-                break
+            break
         same = (place / file).is_file() and _same(load_arrays(place / file), wanted)
         finished, lost = finished + same, lost + (not same)
     good = (

@@ -15,7 +15,7 @@ from vae_jax import keeper
 from vae_jax.replicas import Problem
 from vae_jax.sweep import sweep
 
-STEPS, CHUNK = 20_000, 50
+STEPS, CHUNK = 6_000, 50
 ROWS = 64
 SWEEP_STEPS = 600
 TABLE = [{"seed": seed, "learning_rate": 1e-2} for seed in range(3)]
