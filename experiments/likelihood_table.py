@@ -44,7 +44,8 @@ def main(settings: Settings) -> None:
     chosen = settings.rows or tuple(ENTRIES)
     if unknown := [name for name in chosen if name not in ENTRIES]:
         raise ValueError(f"No row is named {', '.join(unknown)}; there are {', '.join(ENTRIES)}.")
-    use_all_cores()
+    if settings.seeds > 1:
+        use_all_cores()
     settings.out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
         entry = ENTRIES[name]

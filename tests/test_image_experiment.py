@@ -93,7 +93,7 @@ def conditional(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["conv", "conditional"])
+@pytest.mark.parametrize("name", ["conv", pytest.param("conditional", marks=pytest.mark.slow)])
 def test_every_figure_is_there(name: str, request: pytest.FixtureRequest) -> None:
     """PNGs of at most 800 pixels; samples by class where there are conditions."""
     folder = request.getfixturevalue(name)
@@ -105,7 +105,7 @@ def test_every_figure_is_there(name: str, request: pytest.FixtureRequest) -> Non
             assert np.asarray(picture.convert("L")).std() > 5
 
 
-def test_the_report_has_the_numbers(conv: Path, conditional: Path) -> None:
+def test_the_report_has_the_numbers(conv: Path) -> None:
     """NLL with its error, bits/dim, ESS, active units, gap, priors, AUROC, time, settings."""
     text, numbers = (
         (conv / "report.md").read_text(),
@@ -122,6 +122,11 @@ def test_the_report_has_the_numbers(conv: Path, conditional: Path) -> None:
     assert "probabilities of the 256 levels" in text
     assert len(numbers["validation_bounds"]) == 2
     assert numbers["best_seed"] == int(np.argmax(numbers["validation_bounds"]))
+
+
+@pytest.mark.slow
+def test_the_report_of_a_density(conditional: Path) -> None:
+    """bits/dim of dequantised pixels have the correction of the 256 levels."""
     other = json.loads((conditional / "summary.json").read_text())
     corrected = (other["nll"] + 30 * np.log(256)) / (30 * np.log(2))
     np.testing.assert_allclose(other["bits_per_dim"], corrected)
@@ -165,7 +170,7 @@ def test_finished_runs_resume_to_the_same(conv: Path, monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["conv", "conditional"])
+@pytest.mark.parametrize("name", ["conv", pytest.param("conditional", marks=pytest.mark.slow)])
 def test_saved_runs_are_drawn_again(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,6 +272,7 @@ def test_images_keep_their_labels(data: Path) -> None:
     assert sum(map(len, parts)) == len(np.unique(np.concatenate(parts), axis=0)) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
 def test_the_convolutional_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """A table with every contestant; sizes that PyTorch would change are refused."""

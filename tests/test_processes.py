@@ -79,6 +79,7 @@ def assert_same_results(one, two):
                     np.testing.assert_allclose(both[key], alone[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(found):
     """Two processes of two devices train the sweep and the run of one process of four."""
     assert_same_results(*found)
@@ -98,6 +99,7 @@ def test_killed_processes_go_on_where_they_were(found, tmp_path):
                 np.testing.assert_array_equal(parts[key], whole[key], err_msg=key)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes(found):
     """Each row of metrics.csv is there once, and nothing temporary was left."""
     _, two = found

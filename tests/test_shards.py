@@ -36,6 +36,7 @@ def merge(parts, names, out):
     vae_jax.merge_shards([parts / name for name in names], out)
 
 
+@pytest.mark.slow
 def test_merged_shards_are_the_sweep(parts, tmp_path):
     """Metrics, rates and parameters to 1e-4, settings exactly, in the order of the table; merged,
     they can be opened, and resuming finds nothing to do."""
@@ -51,6 +52,7 @@ def test_merged_shards_are_the_sweep(parts, tmp_path):
     assert_same(run(TABLE, run_dir=tmp_path / "out", resume=True), merged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "message"),
     [

@@ -80,7 +80,7 @@ def test_blocks_change_nothing(capsys):
     np.testing.assert_allclose(blocks.metrics["loss"], whole.metrics["loss"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("most", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_replicas_that_do_not_fit_into_the_cache_take_turns(most, monkeypatch):
     """One by one, or two by two with one left over: the metrics of all side by side."""
     table = product(seed=range(5), learning_rate=[1e-2])
