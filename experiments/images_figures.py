@@ -179,7 +179,7 @@ def active_units(arrays: Arrays) -> Figure:
     axes = figure.add_axes((0.09, 0.15, 0.89, 0.73))
     colours = [BLUE if units[dim] else GREY for dim in order]
     axes.bar(np.arange(len(order)), rates[order], color=colours)
-    places = np.arange(0, len(order), max(1, len(order) // 20))
+    places = np.arange(0, len(order), -(-len(order) // 16))
     axes.set_xticks(places, [f"z{order[place] + 1}" for place in places])
     axes.set(xlabel="latent dimension", ylabel="rate (nats per image)")
     axes.set_title(f"{units.sum()} of {len(units)} latent dimensions are active (blue)")
