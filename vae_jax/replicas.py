@@ -121,7 +121,10 @@ def _in_turns(run: Callable[..., Any], most: int, count: int) -> Callable[..., A
             state, rng, beta = replica
             return run(state, rng, data, beta)
 
-        groups = -(-count // most)
+        fewest = -(-count // most)
+        # A group of another size than the rest would be compiled for itself.
+        even = (groups for groups in range(fewest, 2 * fewest) if count % groups == 0)
+        groups = next(even, fewest)
         size = -(-count // groups)
         if groups == 1:
             return jax.vmap(one)((states, rngs, betas))
