@@ -8,6 +8,7 @@ second save of that; with "live" it does not.
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -52,11 +53,17 @@ def main() -> None:
     if len(sys.argv) > 3:
         port, number, count = map(int, sys.argv[3:])
         vj.processes.initialize(f"localhost:{port}", count, number, timeout=60)
-    for module in ("vae_jax.sweep", "vae_jax.fit"):
+    for module in ("vae_jax.sweep", "vae_jax.keeper"):
         importlib.import_module(module).SAVE_SECONDS = -1.0
-    if FATE != "live":
-        last = jax.process_index() == jax.process_count() - 1
-        die_after(2, f"vae_jax.{FATE}", {"sweep": "save_ledger", "fit": "_save"}[FATE], last)
+    last = jax.process_index() == jax.process_count() - 1
+    if FATE == "sweep":
+        die_after(2, "vae_jax.sweep", "save_ledger", last)
+
+    def on_chunk(state: vj.TrainState) -> None:
+        if FATE == "fit" and last and int(state.step) == 20:
+            time.sleep(2.0)  # the first process writes its checkpoint meanwhile
+            os._exit(9)
+
     table = vj.product(seed=range(6), learning_rate=[1e-2])
     table[4]["learning_rate"] = 1e30
     result = vj.sweep(
@@ -67,7 +74,8 @@ def main() -> None:
     fitted = vj.fit(
         problem.vae, problem.loss_fn, optax.adam(1e-2), DATA, jax.random.key(0), batch_fn=BATCHES,
         num_steps=30, chunk_steps=10, run_dir=FOLDER / "run", progress=False,
-        resume=(FOLDER / "run").exists(), mesh=vj.make_mesh(data=jax.device_count()),
+        resume=(FOLDER / "run").exists(), on_chunk=on_chunk,
+        mesh=vj.make_mesh(data=jax.device_count()),
     )  # fmt: skip
     number, found = jax.process_index(), {"rates": result.rates, "active": result.active}
     swept = arrays(result.groups[0].params)
