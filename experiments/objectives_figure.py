@@ -27,9 +27,9 @@ def draw(path: Path, found: dict[str, dict[str, Any]]) -> None:
         if grid.shape[1] == 2:
             panel.plot(*roll_curve(300).T, color=GREY, lw=1)
             draw_grid(panel, grid, dot=2)
+            bare(panel, "")
         else:
             mosaic(panel, grid)
-        bare(panel, "")
         panel.set_title(f"{title}\n{result['nll'].mean():.2f} nats", fontsize=8, pad=2)
     figure.suptitle(
         "Decoded latent grids and test NLL of one network under many objectives", fontsize=12
@@ -42,3 +42,4 @@ def mosaic(axes: Axes, images: Any) -> None:
     side, pixels = round(len(images) ** 0.5), round(images.shape[1] ** 0.5)
     tiles = np.reshape(images, (side, side, pixels, pixels)).transpose(0, 2, 1, 3)
     axes.imshow(tiles.reshape(side * pixels, -1), cmap="gray_r", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
