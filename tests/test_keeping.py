@@ -3,6 +3,8 @@
 import builtins
 import errno
 import shutil
+import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -215,3 +217,28 @@ def test_files_that_are_removed_during_the_run_are_written_anew(tiny, whole, tmp
     saved = vae_jax.load_run(tmp_path)
     chex.assert_trees_all_equal(saved.params, jax.device_get(whole.state.params))
     chex.assert_trees_all_equal(metrics_file.read_metrics(tmp_path), whole.metrics)
+
+
+def test_rows_that_come_before_the_thread_begins_are_not_in_the_checkpoints_checksum(
+    tiny, tmp_path, monkeypatch
+):
+    """A checkpoint after step 10 is one of 10 rows, though the thread writes it after step 20."""
+    begin, write = threading.Event(), keeper.Keeper._write
+
+    def late(self, *arguments):
+        begin.wait(10.0)
+        write(self, *arguments)
+
+    monkeypatch.setattr(keeper, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(keeper.Keeper, "_write", late)
+
+    def on_chunk(state):
+        if int(state.step) == 20:
+            begin.set()
+            time.sleep(0.5)
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_fit(tiny, 30, run_dir=tmp_path / "run", on_chunk=on_chunk)
+    rest = run_fit(tiny, 30, run_dir=tmp_path / "run", resume=True)
+    assert int(rest.state.step) == 30

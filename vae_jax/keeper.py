@@ -71,7 +71,7 @@ class Keeper:
 
     def __exit__(self, *error: object) -> None:
         """Writes the rows that are left, if it can, and waits until nothing is being written."""
-        self._pool.submit(self._write, None, 0)
+        self._submit(None, 0)
         self._pool.shutdown()
 
     def add(self, metrics: Series, state: TrainState) -> None:
@@ -86,7 +86,7 @@ class Keeper:
         due = time.monotonic() - self._saved > self._pause
         # The copy to the host is made here: what is on a device may not be there for long.
         arrays = host_arrays(saved_part(state)) if due else None
-        self._job = self._pool.submit(self._write, arrays, int(state.step))
+        self._job = self._submit(arrays, int(state.step))
 
     def finish(self, state: TrainState) -> None:
         """Writes everything, and the state as a checkpoint, and waits until it is on the disk.
@@ -101,7 +101,7 @@ class Keeper:
                 self._idle()
             if step == 0 or (self.saved_step == step and self._written == len(self._parts)):
                 return
-            self._job = self._pool.submit(self._write, host_arrays(saved_part(state)), step)
+            self._job = self._submit(host_arrays(saved_part(state)), step)
             error = self._job.exception()
             if isinstance(error, OSError) and left:
                 time.sleep(RETRY_SECONDS)
@@ -109,6 +109,11 @@ class Keeper:
                 raise NotSaved(self._lost(step, error), state) from error
             elif error is not None:
                 raise error
+
+    def _submit(self, arrays: Arrays | None, step: int) -> Future[None]:
+        """The thread's next job: the rows up to now, though more may come before it begins, and
+        with them `arrays`, whose checksum is of these rows."""
+        return self._pool.submit(self._write, arrays, step, len(self._parts))
 
     def _idle(self) -> bool:
         """Whether no job is under way; says what went wrong in the last one."""
@@ -142,10 +147,10 @@ class Keeper:
             f"{kept} The state is this error's attribute `state`."
         )
 
-    def _write(self, arrays: Arrays | None, step: int) -> None:
+    def _write(self, arrays: Arrays | None, step: int, count: int) -> None:
         """In the thread: the rows that metrics.csv lacks, then the checkpoint."""
         began = time.monotonic()
-        parts = self._parts[:]
+        parts = self._parts[:count]
         path = self.folder / METRICS
         if self._written and _size(path) < self._size:  # removed or cut: what was there is known
             self._written = self._rows = self._size = 0
