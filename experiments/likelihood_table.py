@@ -124,7 +124,8 @@ def table(folder: Path) -> str:
         lines.append(row(ENTRIES[result["name"]], result))
     note = (
         "NLL in nats on the 10,000 test images, mean over seeds ± standard error of that mean (one "
-        "seed: of the importance sampling); seconds are those of training all seeds side by side."
+        "seed: of the importance sampling); seconds are those of training all seeds side by side, "
+        "since the last start where a row was resumed."
     )
     return "\n".join([*lines, "", note, ""])
 
